@@ -1,0 +1,1 @@
+//! Adapter: Azure Resource Manager.

@@ -1,0 +1,1 @@
+//! Adapter: sending to Azure Service Bus.

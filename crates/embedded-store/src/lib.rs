@@ -1,0 +1,1 @@
+//! Adapter: the store in one local file, for a first run.

@@ -1,0 +1,1 @@
+//! Adapter: Microsoft Entra ID tokens, in and out.

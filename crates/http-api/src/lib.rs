@@ -1,0 +1,1 @@
+//! The native and the Azure-compatible HTTP API over the use cases.

@@ -1,0 +1,2 @@
+//! The local development process.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Adapter: the store on Azure Table Storage.

@@ -1,0 +1,2 @@
+//! The custom handler executable.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What every store adapter must do, as one test suite.
