@@ -1,1 +1,4 @@
-//! JIT policies, access requests and grants: their life cycle, the use cases, and the ports to the world.
+#![doc = include_str!("../README.md")]
+
+pub mod keys;
+pub mod ports;

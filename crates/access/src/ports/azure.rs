@@ -1,0 +1,118 @@
+//! What Ajar reads and writes in Azure Resource Manager.
+
+use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
+use ajar_network::resource_id::ResourceId;
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+/// A role assignment as Azure Resource Manager returns it (`Microsoft.Authorization/roleAssignments`,
+/// `api-version=2022-04-01`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleAssignment {
+    /// Id of the role definition.
+    pub role_definition_id: String,
+    /// The scope it was made at.
+    pub scope: String,
+    /// A condition (ABAC), if it has one.
+    #[serde(default)]
+    pub condition: Option<String>,
+}
+
+/// The permissions of one role definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolePermissions {
+    /// Granted actions, with `*` as wildcard.
+    pub actions: Vec<String>,
+    /// Actions taken out of `actions`.
+    pub not_actions: Vec<String>,
+}
+
+/// How a write ended as far as this invocation waited for it (about 20 seconds at most).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum WriteOutcome {
+    /// Azure has done it.
+    Done,
+    /// Azure is still at it; look again at this operation address.
+    Running(String),
+}
+
+/// Why Azure did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AzureError {
+    /// The resource does not exist (404).
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// Somebody else wrote at the same time, or the write collides with what is there now: read again, plan
+    /// again (409, 412, `SecurityRuleConflict`, `CanceledAndSupersededDueToAnotherOperation`).
+    #[error("a concurrent change in Azure: {0}")]
+    Conflict(String),
+    /// Throttled, unreachable, failing or timed out. A write may or may not happen, now or later.
+    #[error("Azure Resource Manager is unavailable: {reason}")]
+    Unavailable {
+        /// What happened, for the log.
+        reason: String,
+        /// How long Azure asked to be left alone.
+        retry_after: Option<SignedDuration>,
+    },
+    /// Ajar's own identity lacks a permission (401, 403).
+    #[error("Ajar's identity is not allowed to do this in Azure: {0}")]
+    Forbidden(String),
+    /// Azure refuses the content (other 4xx) or answers what cannot be understood; trying again is no use.
+    #[error("Azure refuses this: {code}: {message}")]
+    Rejected {
+        /// Azure's error code.
+        code: String,
+        /// Azure's message.
+        message: String,
+    },
+}
+
+/// Azure Resource Manager.
+#[async_trait]
+pub trait Azure: Send + Sync {
+    /// Everything on the path to one VM, as ARM JSON: the VM, its NICs, their public addresses, VNets, NSGs
+    /// (of subnets and NICs), route tables and application security groups. [`AzureError::NotFound`] only
+    /// when the VM itself does not exist; something on its path that cannot be found is left out.
+    async fn vm_estate(&self, vm: &ResourceId) -> Result<Vec<serde_json::Value>, AzureError>;
+
+    /// The same for every VM of a subscription, from lists.
+    async fn subscription_estate(&self, subscription: &str) -> Result<Vec<serde_json::Value>, AzureError>;
+
+    /// One NSG, as it is now.
+    async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError>;
+
+    /// Every NSG of a subscription.
+    async fn network_security_groups(
+        &self,
+        subscription: &str,
+    ) -> Result<Vec<NetworkSecurityGroup>, AzureError>;
+
+    /// Creates or replaces one rule of an NSG.
+    async fn put_rule(&self, nsg: &ResourceId, rule: &SecurityRule) -> Result<WriteOutcome, AzureError>;
+
+    /// Removes one rule of an NSG; done when it is not there.
+    async fn delete_rule(&self, nsg: &ResourceId, name: &str) -> Result<WriteOutcome, AzureError>;
+
+    /// Replaces a whole NSG, with `If-Match` on the ETag it was read with.
+    async fn put_network_security_group(
+        &self,
+        nsg: &NetworkSecurityGroup,
+    ) -> Result<WriteOutcome, AzureError>;
+
+    /// How a write that was still running stands now. An operation that Azure no longer knows is done.
+    async fn operation(&self, operation: &str) -> Result<WriteOutcome, AzureError>;
+
+    /// The role assignments at `scope` and above that count for a principal, its groups included.
+    async fn role_assignments(
+        &self,
+        scope: &str,
+        principal: &str,
+    ) -> Result<Vec<RoleAssignment>, AzureError>;
+
+    /// The permissions of a role definition.
+    async fn role_permissions(&self, role_definition_id: &str) -> Result<Vec<RolePermissions>, AzureError>;
+}

@@ -1,0 +1,86 @@
+//! Sending work to queues. Receiving is the Functions host's part.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+/// The queues that Ajar sends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Access requests to be decided: [`RequestMessage`].
+    AccessRequests,
+    /// Enforcement points to be brought to their desired state: [`ReconcileMessage`].
+    Reconcile,
+    /// Work that was given up, for a person to look at.
+    Parked,
+}
+
+impl Queue {
+    /// The queue's name on Service Bus.
+    pub fn name(self) -> &'static str {
+        match self {
+            Queue::AccessRequests => "access-requests",
+            Queue::Reconcile => "reconcile",
+            Queue::Parked => "parked",
+        }
+    }
+}
+
+/// Body of a message on [`Queue::AccessRequests`]: which stored request to decide. It carries no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestMessage {
+    /// Id of the stored request.
+    pub request: String,
+    /// How often this work has been tried before; 0 at first.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// Body of a message on [`Queue::Reconcile`]: which enforcement point to look at. It carries no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReconcileMessage {
+    /// Resource id of the enforcement point.
+    pub point: ajar_network::resource_id::ResourceId,
+    /// How often this work has been tried before; 0 at first.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Message id, for logs and duplicate detection.
+    pub id: String,
+    /// JSON text, at most 64 KiB.
+    pub body: String,
+    /// When the message becomes visible; at once when absent or past.
+    pub at: Option<Timestamp>,
+}
+
+/// Why a message was not sent. What it was about is in the store, so the sweep does it later.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// Throttled, unreachable or failing.
+    #[error("the message bus is unavailable: {reason}")]
+    Unavailable {
+        /// What happened, for the log.
+        reason: String,
+        /// How long the bus asked to be left alone.
+        retry_after: Option<SignedDuration>,
+    },
+    /// The bus refused it and will refuse it again: wrong queue name, missing permission, too large.
+    #[error("the message bus refused the message: {reason}")]
+    Refused {
+        /// What happened, for the log.
+        reason: String,
+    },
+}
+
+/// Service Bus, or something that behaves like it.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Sends one message.
+    async fn send(&self, queue: Queue, message: Message) -> Result<(), BusError>;
+}

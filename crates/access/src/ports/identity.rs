@@ -1,0 +1,34 @@
+//! Who is calling.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// A caller whose token was validated: a user, a service principal or a managed identity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Caller {
+    /// Entra object id (`oid`), lower case: the identity that role assignments name.
+    pub object_id: String,
+    /// Entra tenant id (`tid`), lower case.
+    pub tenant_id: String,
+    /// What people call it: user principal name, else display name, else application id. Never an authority.
+    pub name: String,
+}
+
+/// Why a caller was not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// The token is not acceptable; the text may be shown to the caller and says which check failed.
+    #[error("{0}")]
+    Rejected(String),
+    /// The keys to check it with could not be read.
+    #[error("sign-in keys are unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Validates bearer tokens.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// The caller that `token` proves: issuer, audience, signature and lifetime are checked.
+    async fn authenticate(&self, token: &str) -> Result<Caller, AuthenticationError>;
+}

@@ -1,0 +1,24 @@
+//! The traits through which the use cases reach the world: one adapter crate implements each.
+
+pub mod azure;
+pub mod bus;
+pub mod clock;
+pub mod identity;
+pub mod store;
+
+use std::sync::Arc;
+
+/// Everything outside the use cases, gathered once at start.
+#[derive(Clone)]
+pub struct Ports {
+    /// Durable state.
+    pub store: Arc<dyn store::Store>,
+    /// Azure Resource Manager.
+    pub azure: Arc<dyn azure::Azure>,
+    /// Queued work.
+    pub bus: Arc<dyn bus::Bus>,
+    /// Time.
+    pub clock: Arc<dyn clock::Clock>,
+    /// Fresh identifiers.
+    pub ids: Arc<dyn clock::Ids>,
+}
