@@ -32,3 +32,13 @@ pub trait Authenticator: Send + Sync {
     /// The caller that `token` proves: issuer, audience, signature and lifetime are checked.
     async fn authenticate(&self, token: &str) -> Result<Caller, AuthenticationError>;
 }
+
+/// Hands out the bearer tokens with which Ajar itself calls Azure.
+#[async_trait]
+pub trait Tokens: Send + Sync {
+    /// A token for `resource`, the audience without `/.default`: `https://management.azure.com`,
+    /// `https://servicebus.azure.net`. It is a secret: never log it, never send it to another origin than the
+    /// resource's own. [`AuthenticationError::Rejected`] when Ajar has no such identity,
+    /// [`AuthenticationError::Unavailable`] when it may work later.
+    async fn token(&self, resource: &str) -> Result<String, AuthenticationError>;
+}
