@@ -1,1 +1,13 @@
-//! Azure network rules, exactly: which sources reach which port of a VM, and what rules would make it so.
+#![doc = include_str!("../README.md")]
+
+pub mod address;
+pub mod assessment;
+pub mod estate;
+mod intervals;
+mod json;
+pub mod nsg;
+pub mod plan;
+pub mod ports;
+pub mod reachability;
+pub mod resource_id;
+mod source;

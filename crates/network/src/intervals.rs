@@ -1,0 +1,178 @@
+//! Canonical sets of whole numbers: sorted, disjoint, never adjacent inclusive intervals. Addresses and ports
+//! are both such sets, so that their algebra is written and tested once.
+
+/// A number type whose values can be walked one by one.
+pub(crate) trait Bound: Copy + Ord {
+    const MIN: Self;
+    const MAX: Self;
+    fn next(self) -> Option<Self>;
+    fn previous(self) -> Option<Self>;
+}
+
+macro_rules! bound {
+    ($($t:ty),*) => {$(
+        impl Bound for $t {
+            const MIN: Self = <$t>::MIN;
+            const MAX: Self = <$t>::MAX;
+            fn next(self) -> Option<Self> { self.checked_add(1) }
+            fn previous(self) -> Option<Self> { self.checked_sub(1) }
+        }
+    )*};
+}
+bound!(u16, u32, u128);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Intervals<T>(Vec<(T, T)>);
+
+impl<T> Default for Intervals<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Bound> Intervals<T> {
+    pub(crate) fn all() -> Self {
+        Self(vec![(T::MIN, T::MAX)])
+    }
+
+    /// From intervals in any order, overlapping or not. An interval whose start is after its end is empty.
+    pub(crate) fn from_unsorted(mut parts: Vec<(T, T)>) -> Self {
+        parts.retain(|(from, to)| from <= to);
+        parts.sort_unstable();
+        let mut merged: Vec<(T, T)> = Vec::with_capacity(parts.len());
+        for (from, to) in parts {
+            match merged.last_mut() {
+                Some(last) if last.1.next().is_none_or(|after| from <= after) => last.1 = last.1.max(to),
+                _ => merged.push((from, to)),
+            }
+        }
+        Self(merged)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[(T, T)] {
+        &self.0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn is_all(&self) -> bool {
+        self.0.first().is_some_and(|&(from, to)| from == T::MIN && to == T::MAX)
+    }
+
+    pub(crate) fn contains(&self, value: T) -> bool {
+        let after = self.0.partition_point(|&(from, _)| from <= value);
+        after.checked_sub(1).and_then(|i| self.0.get(i)).is_some_and(|&(_, to)| value <= to)
+    }
+
+    pub(crate) fn union(&self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self.clone();
+        }
+        if self.is_empty() {
+            return other.clone();
+        }
+        Self::from_unsorted(self.0.iter().chain(&other.0).copied().collect())
+    }
+
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut parts = Vec::new();
+        while let (Some(&&(a, b)), Some(&&(c, d))) = (left.peek(), right.peek()) {
+            let (from, to) = (a.max(c), b.min(d));
+            if from <= to {
+                parts.push((from, to));
+            }
+            if b < d {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        Self(parts)
+    }
+
+    pub(crate) fn complement(&self) -> Self {
+        let mut parts = Vec::with_capacity(self.0.len() + 1);
+        let mut start = Some(T::MIN);
+        for &(from, to) in &self.0 {
+            if let (Some(gap), Some(before)) = (start, from.previous())
+                && gap <= before
+            {
+                parts.push((gap, before));
+            }
+            start = to.next();
+        }
+        if let Some(gap) = start {
+            parts.push((gap, T::MAX));
+        }
+        Self(parts)
+    }
+
+    pub(crate) fn difference(&self, other: &Self) -> Self {
+        if self.is_empty() || other.is_empty() {
+            return self.clone();
+        }
+        self.intersection(&other.complement())
+    }
+
+    pub(crate) fn intersects(&self, other: &Self) -> bool {
+        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        while let (Some(&&(a, b)), Some(&&(c, d))) = (left.peek(), right.peek()) {
+            if a.max(c) <= b.min(d) {
+                return true;
+            }
+            if b < d {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set() -> impl Strategy<Value = Intervals<u16>> {
+        let edge = prop_oneof![0u16..40, 65_500u16..=65_535];
+        proptest::collection::vec((edge.clone(), edge), 0..6).prop_map(Intervals::from_unsorted)
+    }
+
+    fn values() -> impl Iterator<Item = u16> {
+        (0..45).chain(65_490..=65_535)
+    }
+
+    proptest! {
+        #[test]
+        fn algebra_agrees_with_membership(a in set(), b in set()) {
+            for v in values() {
+                prop_assert_eq!(a.union(&b).contains(v), a.contains(v) || b.contains(v));
+                prop_assert_eq!(a.intersection(&b).contains(v), a.contains(v) && b.contains(v));
+                prop_assert_eq!(a.difference(&b).contains(v), a.contains(v) && !b.contains(v));
+                prop_assert_eq!(a.complement().contains(v), !a.contains(v));
+            }
+            prop_assert_eq!(a.intersects(&b), !a.intersection(&b).is_empty());
+            prop_assert_eq!(a.complement().complement(), a);
+        }
+
+        #[test]
+        fn every_result_is_canonical(a in set(), b in set()) {
+            for s in [a.union(&b), a.intersection(&b), a.difference(&b), a.complement()] {
+                for pair in s.as_slice().windows(2) {
+                    prop_assert!(pair[0].1.checked_add(1).is_some_and(|n| n < pair[1].0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn everything_has_no_complement() {
+        assert!(Intervals::<u128>::all().complement().is_empty());
+        assert!(Intervals::<u128>::default().complement().is_all());
+    }
+}

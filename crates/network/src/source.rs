@@ -1,0 +1,567 @@
+//! Sets of packet sources in which service tags and application security groups stay symbolic.
+//!
+//! What a tag stands for is not known here, so a set is a union of *terms*: addresses, on condition that the
+//! source lies within some groups and outside others. Rules decide in order, so what is left undecided is always
+//! one term, and every set operation stays exact whatever the tags turn out to hold.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::address::{AddressSet, Prefix};
+use crate::resource_id::ResourceId;
+
+/// Why a text is not a service tag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not a service tag; expected a name such as VirtualNetwork, Internet or Storage.WestEurope"
+)]
+pub struct InvalidServiceTag {
+    /// The text as given.
+    pub text: String,
+}
+
+/// A service tag such as `VirtualNetwork`, compared without regard to case.
+#[derive(Debug, Clone)]
+pub struct ServiceTag(Box<str>);
+
+impl ServiceTag {
+    /// Reads a tag: letters, digits, `.`, `_` and `-`, starting with a letter, at most 80 characters. The three
+    /// tags of default rules come out in Azure's spelling, others as given.
+    ///
+    /// # Errors
+    /// [`InvalidServiceTag`] when the text is something else.
+    pub fn parse(text: &str) -> Result<Self, InvalidServiceTag> {
+        let trimmed = text.trim();
+        for known in ["VirtualNetwork", "Internet", "AzureLoadBalancer"] {
+            if trimmed.eq_ignore_ascii_case(known) {
+                return Ok(Self(known.into()));
+            }
+        }
+        let fits = trimmed.len() <= 80
+            && trimmed.starts_with(|c: char| c.is_ascii_alphabetic())
+            && trimmed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if fits { Ok(Self(trimmed.into())) } else { Err(InvalidServiceTag { text: text.to_owned() }) }
+    }
+
+    /// `VirtualNetwork`: the VNet, its peers, and what is reached through gateways and user-defined routes.
+    #[must_use]
+    pub fn virtual_network() -> Self {
+        Self("VirtualNetwork".into())
+    }
+
+    /// `Internet`: every public address outside the virtual network.
+    #[must_use]
+    pub fn internet() -> Self {
+        Self("Internet".into())
+    }
+
+    /// `AzureLoadBalancer`: the health probes, not the traffic they balance.
+    #[must_use]
+    pub fn azure_load_balancer() -> Self {
+        Self("AzureLoadBalancer".into())
+    }
+
+    /// The tag's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is `VirtualNetwork`.
+    #[must_use]
+    pub fn is_virtual_network(&self) -> bool {
+        self.0.eq_ignore_ascii_case("VirtualNetwork")
+    }
+
+    /// Whether it is `Internet`.
+    #[must_use]
+    pub fn is_internet(&self) -> bool {
+        self.0.eq_ignore_ascii_case("Internet")
+    }
+
+    /// Whether it is `AzureLoadBalancer`.
+    #[must_use]
+    pub fn is_azure_load_balancer(&self) -> bool {
+        self.0.eq_ignore_ascii_case("AzureLoadBalancer")
+    }
+}
+
+impl fmt::Display for ServiceTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for ServiceTag {
+    type Err = InvalidServiceTag;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl PartialEq for ServiceTag {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for ServiceTag {}
+
+impl Hash for ServiceTag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_ascii_lowercase().hash(state);
+    }
+}
+
+impl Ord for ServiceTag {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.to_ascii_lowercase().cmp(&other.0.to_ascii_lowercase())
+    }
+}
+
+impl PartialOrd for ServiceTag {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Serialize for ServiceTag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceTag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A set of sources known by name only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SourceGroup {
+    /// The addresses of a service tag.
+    Tag(ServiceTag),
+    /// The ip configurations that are members of an application security group.
+    ApplicationSecurityGroup(ResourceId),
+}
+
+impl fmt::Display for SourceGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(f),
+            Self::ApplicationSecurityGroup(id) => id.fmt(f),
+        }
+    }
+}
+
+impl Serialize for SourceGroup {
+    /// The tag, or the application security group's id (which starts with `/`).
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceGroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.starts_with('/') {
+            ResourceId::parse(&text).map(Self::ApplicationSecurityGroup).map_err(serde::de::Error::custom)
+        } else {
+            ServiceTag::parse(&text).map(Self::Tag).map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+/// Addresses, on condition that the source lies within all of some groups and outside all of others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceTerm {
+    /// The addresses that the condition selects from.
+    pub addresses: AddressSet,
+    /// The source is in each of these.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub within: BTreeSet<SourceGroup>,
+    /// The source is in none of these.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub outside: BTreeSet<SourceGroup>,
+}
+
+impl SourceTerm {
+    /// These addresses, without condition.
+    #[must_use]
+    pub fn unconditional(addresses: AddressSet) -> Self {
+        Self { addresses, within: BTreeSet::new(), outside: BTreeSet::new() }
+    }
+
+    /// Whether no source can satisfy it. `Internet` lies outside `VirtualNetwork` by definition (network-facts, D3).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let is = |f: fn(&ServiceTag) -> bool| {
+            self.within.iter().any(|g| matches!(g, SourceGroup::Tag(tag) if f(tag)))
+        };
+        self.addresses.is_empty()
+            || self.within.iter().any(|g| self.outside.contains(g))
+            || (is(ServiceTag::is_internet) && is(ServiceTag::is_virtual_network))
+    }
+
+    /// Whether the condition is always met.
+    #[must_use]
+    pub fn is_unconditional(&self) -> bool {
+        self.within.is_empty() && self.outside.is_empty()
+    }
+
+    fn intersection(&self, other: &Self) -> Self {
+        Self {
+            addresses: self.addresses.intersection(&other.addresses),
+            within: self.within.union(&other.within).cloned().collect(),
+            outside: self.outside.union(&other.outside).cloned().collect(),
+        }
+    }
+
+    fn implies(&self, other: &Self) -> bool {
+        other.within.is_subset(&self.within)
+            && other.outside.is_subset(&self.outside)
+            && self.addresses.is_subset(&other.addresses)
+    }
+
+    /// This term without the other: outside its addresses, or inside them but failing one of its conditions.
+    fn difference(&self, other: &Self) -> Vec<Self> {
+        let meet = self.intersection(other);
+        if meet.is_empty() {
+            return vec![self.clone()];
+        }
+        let mut left = vec![Self { addresses: self.addresses.difference(&other.addresses), ..self.clone() }];
+        let mut inside = Self { addresses: meet.addresses, ..self.clone() };
+        for group in &other.within {
+            let mut failing = inside.clone();
+            failing.outside.insert(group.clone());
+            left.push(failing);
+            inside.within.insert(group.clone());
+        }
+        for group in &other.outside {
+            let mut failing = inside.clone();
+            failing.within.insert(group.clone());
+            left.push(failing);
+            inside.outside.insert(group.clone());
+        }
+        left.retain(|t| !t.is_empty());
+        left
+    }
+}
+
+impl fmt::Display for SourceTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let everything = self.addresses.is_all_v4() || self.addresses.is_all_v6();
+        match (everything, self.within.is_empty()) {
+            (true, false) => {}
+            _ => write!(f, "{}", self.addresses)?,
+        }
+        for (i, group) in self.within.iter().enumerate() {
+            let joint = if i == 0 && everything { "" } else { " within " };
+            write!(f, "{joint}{group}")?;
+        }
+        for group in &self.outside {
+            write!(f, " outside {group}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An exact set of sources: a union of [terms](SourceTerm).
+///
+/// Two sets are equal when they hold the same sources whatever the groups in them stand for. In JSON a set is
+/// `{"addresses": [...], "tags": [...], "conditional": [{"addresses", "within", "outside"}]}`.
+#[derive(Debug, Clone, Default)]
+pub struct SourceSet {
+    terms: Vec<SourceTerm>,
+}
+
+impl SourceSet {
+    /// No source.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Every source of both families, members of every group included.
+    #[must_use]
+    pub fn any() -> Self {
+        Self::from_addresses(AddressSet::all())
+    }
+
+    /// These addresses, whatever groups they are in.
+    #[must_use]
+    pub fn from_addresses(addresses: AddressSet) -> Self {
+        Self::from_terms([SourceTerm::unconditional(addresses)])
+    }
+
+    /// The addresses of one prefix.
+    #[must_use]
+    pub fn from_prefix(prefix: Prefix) -> Self {
+        Self::from_addresses(prefix.into())
+    }
+
+    /// Every source in a group.
+    #[must_use]
+    pub fn from_group(group: SourceGroup) -> Self {
+        Self::from_terms([SourceTerm {
+            addresses: AddressSet::all(),
+            within: BTreeSet::from([group]),
+            outside: BTreeSet::new(),
+        }])
+    }
+
+    /// Every source of a service tag.
+    #[must_use]
+    pub fn from_tag(tag: ServiceTag) -> Self {
+        Self::from_group(SourceGroup::Tag(tag))
+    }
+
+    /// The union of these terms.
+    #[must_use]
+    pub fn from_terms(terms: impl IntoIterator<Item = SourceTerm>) -> Self {
+        let mut merged: Vec<SourceTerm> = Vec::new();
+        for term in terms {
+            if term.is_empty() {
+                continue;
+            }
+            match merged.iter_mut().find(|t| t.within == term.within && t.outside == term.outside) {
+                Some(same) => same.addresses = same.addresses.union(&term.addresses),
+                None => merged.push(term),
+            }
+        }
+        let mut kept: Vec<SourceTerm> = Vec::with_capacity(merged.len());
+        for term in merged {
+            if kept.iter().any(|k| term.implies(k)) {
+                continue;
+            }
+            kept.retain(|k| !k.implies(&term));
+            kept.push(term);
+        }
+        kept.sort_unstable();
+        Self { terms: kept }
+    }
+
+    /// The terms whose union the set is.
+    #[must_use]
+    pub fn terms(&self) -> &[SourceTerm] {
+        &self.terms
+    }
+
+    /// The addresses that are in the set without any condition.
+    #[must_use]
+    pub fn addresses(&self) -> AddressSet {
+        self.terms
+            .iter()
+            .filter(|t| t.is_unconditional())
+            .fold(AddressSet::empty(), |sum, t| sum.union(&t.addresses))
+    }
+
+    /// The service tags that are in the set as a whole (for at least one address family).
+    #[must_use]
+    pub fn tags(&self) -> BTreeSet<ServiceTag> {
+        self.terms.iter().filter_map(|t| whole_tag(t).cloned()).collect()
+    }
+
+    /// Whether no source is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// The sources of either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::from_terms(self.terms.iter().chain(&other.terms).cloned())
+    }
+
+    /// The sources of both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self::from_terms(self.terms.iter().flat_map(|a| other.terms.iter().map(|b| a.intersection(b))))
+    }
+
+    /// The sources of this set that are not in the other.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut left = self.terms.clone();
+        for taken in &other.terms {
+            left = left.iter().flat_map(|t| t.difference(taken)).collect();
+        }
+        Self::from_terms(left)
+    }
+
+    /// Whether every source of this set is in the other, whatever the groups stand for.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.difference(other).is_empty()
+    }
+
+    /// The sources of the set with addresses of the same family as this one.
+    #[must_use]
+    pub fn of_family(&self, address: IpAddr) -> Self {
+        self.intersection(&Self::from_addresses(AddressSet::family_of(address)))
+    }
+}
+
+fn whole_tag(term: &SourceTerm) -> Option<&ServiceTag> {
+    let whole = term.addresses.is_all_v4() || term.addresses.is_all_v6();
+    match (whole && term.outside.is_empty() && term.within.len() == 1).then(|| term.within.first()).flatten()
+    {
+        Some(SourceGroup::Tag(tag)) => Some(tag),
+        _ => None,
+    }
+}
+
+impl PartialEq for SourceSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.terms == other.terms || (self.is_subset(other) && other.is_subset(self))
+    }
+}
+
+impl Eq for SourceSet {}
+
+impl fmt::Display for SourceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.terms.is_empty() {
+            return f.write_str("nothing");
+        }
+        for (i, term) in self.terms.iter().enumerate() {
+            write!(f, "{}{term}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceSetJson {
+    #[serde(default)]
+    addresses: AddressSet,
+    #[serde(default)]
+    tags: BTreeSet<ServiceTag>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    conditional: Vec<SourceTerm>,
+}
+
+impl Serialize for SourceSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let addresses = self.addresses();
+        // A tag restricted to the family of the destination reads best as the tag itself; which family it is
+        // follows from the destination beside it.
+        let conditional =
+            self.terms.iter().filter(|t| !t.is_unconditional() && whole_tag(t).is_none()).cloned().collect();
+        SourceSetJson { addresses, tags: self.tags(), conditional }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = SourceSetJson::deserialize(deserializer)?;
+        let tags = json.tags.into_iter().map(|tag| SourceTerm {
+            addresses: AddressSet::all(),
+            within: BTreeSet::from([SourceGroup::Tag(tag)]),
+            outside: BTreeSet::new(),
+        });
+        Ok(Self::from_terms(
+            std::iter::once(SourceTerm::unconditional(json.addresses)).chain(tags).chain(json.conditional),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn group(i: usize) -> SourceGroup {
+        SourceGroup::Tag(ServiceTag::parse(["Alpha", "Beta", "Gamma"][i]).unwrap())
+    }
+
+    /// A source for the model: an address of 16 and which of three groups it is in.
+    fn member(set: &SourceSet, address: u32, groups: u8) -> bool {
+        let ip = IpAddr::V4(std::net::Ipv4Addr::from_bits(address));
+        let is_in = |g: &SourceGroup| (0..3).any(|i| *g == group(i) && groups & (1 << i) != 0);
+        set.terms()
+            .iter()
+            .any(|t| t.addresses.contains(ip) && t.within.iter().all(is_in) && !t.outside.iter().any(is_in))
+    }
+
+    fn term() -> impl Strategy<Value = SourceTerm> {
+        let groups = proptest::collection::btree_set((0usize..3).prop_map(group), 0..3);
+        (0u32..16, 0u32..16, groups.clone(), groups).prop_map(|(a, b, within, outside)| SourceTerm {
+            addresses: AddressSet::range(
+                IpAddr::V4(std::net::Ipv4Addr::from_bits(a.min(b))),
+                IpAddr::V4(std::net::Ipv4Addr::from_bits(a.max(b))),
+            ),
+            within,
+            outside,
+        })
+    }
+
+    fn sources() -> impl Strategy<Value = SourceSet> {
+        proptest::collection::vec(term(), 0..4).prop_map(SourceSet::from_terms)
+    }
+
+    proptest! {
+        #[test]
+        fn algebra_agrees_with_membership_whatever_the_groups_hold(a in sources(), b in sources()) {
+            let (union, meet, rest) = (a.union(&b), a.intersection(&b), a.difference(&b));
+            let (mut subset, mut same) = (true, true);
+            for address in 0..16 {
+                for groups in 0..8 {
+                    let (x, y) = (member(&a, address, groups), member(&b, address, groups));
+                    prop_assert_eq!(member(&union, address, groups), x || y);
+                    prop_assert_eq!(member(&meet, address, groups), x && y);
+                    prop_assert_eq!(member(&rest, address, groups), x && !y);
+                    subset &= !x || y;
+                    same &= x == y;
+                }
+            }
+            prop_assert_eq!(a.is_subset(&b), subset);
+            prop_assert_eq!(a == b, same);
+        }
+
+        #[test]
+        fn json_round_trips(a in sources()) {
+            let back: SourceSet = serde_json::from_str(&serde_json::to_string(&a).unwrap()).unwrap();
+            prop_assert_eq!(back, a);
+        }
+    }
+
+    #[test]
+    fn a_tag_is_neither_lost_in_nor_equal_to_addresses() {
+        let tag = SourceSet::from_tag(ServiceTag::internet());
+        let some = SourceSet::from_prefix(Prefix::parse("203.0.113.0/24").unwrap());
+        assert!(tag.is_subset(&SourceSet::any()));
+        assert!(!some.is_subset(&tag) && !tag.is_subset(&some));
+        assert!(!SourceSet::any().difference(&tag).is_empty());
+        assert_eq!(SourceSet::any().difference(&tag).union(&tag), SourceSet::any());
+    }
+
+    #[test]
+    fn internet_and_virtual_network_exclude_each_other() {
+        let internet = SourceSet::from_tag(ServiceTag::parse("INTERNET").unwrap());
+        let vnet = SourceSet::from_tag(ServiceTag::parse("virtualnetwork").unwrap());
+        assert!(internet.intersection(&vnet).is_empty());
+        assert_eq!(internet.difference(&vnet), internet);
+    }
+
+    #[test]
+    fn tag_text_is_checked() {
+        assert_eq!(ServiceTag::parse("internet").unwrap().as_str(), "Internet");
+        assert_eq!(
+            ServiceTag::parse("Storage.WestEurope").unwrap(),
+            ServiceTag::parse("storage.westeurope").unwrap()
+        );
+        for bad in ["", "*", "10.0.0.0/8", "[variables('x')]", "a b"] {
+            assert!(ServiceTag::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
