@@ -39,6 +39,12 @@ impl Key {
         Key(key)
     }
 
+    /// The key that a store gives back as `text`; `None` when no key reads like that.
+    pub fn from_stored(text: &str) -> Option<Key> {
+        let takes = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~');
+        (text.len() <= MAX_KEY && text.bytes().all(takes)).then(|| Key(text.to_owned()))
+    }
+
     /// The key's text.
     pub fn as_str(&self) -> &str {
         &self.0

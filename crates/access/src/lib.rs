@@ -1,4 +1,44 @@
 #![doc = include_str!("../README.md")]
 
+pub mod assess;
+pub mod close;
+pub mod configure;
+pub mod decide;
+mod document;
+mod due;
+pub mod error;
+pub mod history;
 pub mod keys;
+mod lease;
+pub mod life_cycle;
+pub mod message;
+mod permission;
+mod point;
+pub mod policy;
 pub mod ports;
+pub mod query;
+pub mod reconcile;
+pub mod request;
+mod store_marker;
+pub mod submit;
+pub mod sweep;
+
+use ajar_network::plan::DeploymentName;
+
+/// What the use cases know of this deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The deployment's name: part of the name of every rule it owns.
+    pub deployment: DeploymentName,
+    /// The subscriptions it looks after, as GUIDs in lower case.
+    pub subscriptions: Vec<String>,
+}
+
+/// The use cases' view of everything: settings and ports.
+#[derive(Clone)]
+pub struct Ajar {
+    /// What this deployment is.
+    pub settings: Settings,
+    /// The world.
+    pub ports: ports::Ports,
+}

@@ -107,11 +107,8 @@ pub trait Azure: Send + Sync {
     async fn operation(&self, operation: &str) -> Result<WriteOutcome, AzureError>;
 
     /// The role assignments at `scope` and above that count for a principal, its groups included.
-    async fn role_assignments(
-        &self,
-        scope: &str,
-        principal: &str,
-    ) -> Result<Vec<RoleAssignment>, AzureError>;
+    async fn role_assignments(&self, scope: &str, principal: &str)
+    -> Result<Vec<RoleAssignment>, AzureError>;
 
     /// The permissions of a role definition.
     async fn role_permissions(&self, role_definition_id: &str) -> Result<Vec<RolePermissions>, AzureError>;

@@ -140,9 +140,9 @@ impl Change {
     /// The document written, if any.
     pub fn document(&self) -> Option<&str> {
         match self {
-            Change::Insert { document, .. } | Change::Replace { document, .. } | Change::Put { document, .. } => {
-                Some(document)
-            }
+            Change::Insert { document, .. }
+            | Change::Replace { document, .. }
+            | Change::Put { document, .. } => Some(document),
             Change::Delete { .. } => None,
         }
     }

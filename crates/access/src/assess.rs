@@ -1,0 +1,69 @@
+//! The verdict on VMs, for callers who may see them.
+
+use crate::Ajar;
+use crate::configure;
+use crate::error::AccessError;
+use crate::permission::{self, Action};
+use crate::policy::{JitPolicy, PolicyState};
+use crate::ports::identity::Caller;
+use ajar_network::assessment::{Assessment, JitStatus, assess};
+use ajar_network::estate::Estate;
+use ajar_network::resource_id::ResourceId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The verdict on one VM.
+///
+/// # Errors
+/// [`AccessError::Forbidden`] without the permission to read the VM, [`AccessError::NotFound`] when it does
+/// not exist.
+pub async fn assess_vm(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Assessment, AccessError> {
+    configure::check_subscription(ajar, vm)?;
+    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadVm]).await?;
+    let policy = configure::read(ajar, vm).await?.map(|stored| stored.content);
+    let estate = Estate::from_resources(ajar.ports.azure.vm_estate(vm).await?);
+    Ok(assess(&estate, vm, jit_status(policy.as_ref())))
+}
+
+/// The verdict on every VM of the deployment's subscriptions that the caller may read, in order of id.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when Azure or the store is.
+pub async fn assess_all(ajar: &Ajar, caller: &Caller) -> Result<Vec<Assessment>, AccessError> {
+    let mut assessments = Vec::new();
+    for subscription in &ajar.settings.subscriptions {
+        let estate = Estate::from_resources(ajar.ports.azure.subscription_estate(subscription).await?);
+        let policies: BTreeMap<ResourceId, JitPolicy> = configure::read_all(ajar, subscription)
+            .await?
+            .into_iter()
+            .map(|policy| (policy.vm.clone(), policy))
+            .collect();
+        for vm in readable(ajar, caller, estate.vms(), Action::ReadVm).await? {
+            assessments.push(assess(&estate, &vm, jit_status(policies.get(&vm))));
+        }
+    }
+    Ok(assessments)
+}
+
+/// Those of `vms` whose resource group the caller may do `action` on.
+pub(crate) async fn readable<'a>(
+    ajar: &Ajar,
+    caller: &Caller,
+    vms: impl Iterator<Item = &'a ResourceId>,
+    action: Action,
+) -> Result<Vec<ResourceId>, AccessError> {
+    let mut by_scope: BTreeMap<String, Vec<ResourceId>> = BTreeMap::new();
+    for vm in vms {
+        let scope = permission::resource_group_scope(vm)?.to_ascii_lowercase();
+        by_scope.entry(scope).or_default().push(vm.clone());
+    }
+    let scopes: BTreeSet<String> = by_scope.keys().cloned().collect();
+    let permitted = permission::permitted_scopes(ajar.ports.azure.as_ref(), caller, scopes, action).await?;
+    Ok(permitted.into_iter().filter_map(|scope| by_scope.remove(&scope)).flatten().collect())
+}
+
+fn jit_status(policy: Option<&JitPolicy>) -> JitStatus {
+    match policy {
+        Some(policy) if policy.state == PolicyState::Enabled => JitStatus::Enabled,
+        _ => JitStatus::Disabled,
+    }
+}

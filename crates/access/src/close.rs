@@ -1,0 +1,60 @@
+//! Ending access before its time.
+
+use crate::Ajar;
+use crate::decide;
+use crate::due::{self, Task};
+use crate::error::AccessError;
+use crate::history::{self, Step};
+use crate::life_cycle::{CloseReason, Event, Status};
+use crate::permission::{self, Action};
+use crate::ports::identity::Caller;
+use crate::request::{AccessRequest, RequestId};
+use crate::submit::GUARD_DELAY;
+
+/// Withdraws a request or ends its access now. The requester may, and whoever may configure JIT on the VM.
+/// Doing it twice is harmless.
+///
+/// # Errors
+/// [`AccessError::NotFound`] when there is no such request, [`AccessError::Forbidden`] when it is not the
+/// caller's to end.
+pub async fn revoke(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<AccessRequest, AccessError> {
+    let missing = || AccessError::NotFound(format!("there is no request `{id}`"));
+    let found = history::read(ajar, id).await?.ok_or_else(missing)?.content;
+    if found.requester.object_id != caller.object_id {
+        let needed = [Action::WritePolicy, Action::WriteVm];
+        permission::require(ajar.ports.azure.as_ref(), caller, &found.wish.vm, &needed).await?;
+    }
+    end(ajar, id, caller, CloseReason::Revoked, "ended").await?.ok_or_else(missing)
+}
+
+/// Ends a request for `reason`; `None` when there is no such request.
+pub(crate) async fn end(
+    ajar: &Ajar,
+    id: &RequestId,
+    by: &Caller,
+    reason: CloseReason,
+    what: &str,
+) -> Result<Option<AccessRequest>, AccessError> {
+    let now = ajar.ports.clock.now();
+    let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
+    let ended = history::update(ajar, id, |request| {
+        let step = match request.status {
+            Status::Requested | Status::AwaitingApproval | Status::Approved => {
+                request.apply(Event::Cancelled).is_ok()
+            }
+            Status::Opening | Status::Active => {
+                request.end = Some(request.end.map_or(now, |end| end.min(now)));
+                request.apply(Event::Ended(reason)).is_ok()
+            }
+            _ => false,
+        };
+        Ok(step.then(|| Step::by(by, what)))
+    })
+    .await?;
+    if let Some(request) = &ended {
+        decide::project(ajar, request).await?;
+        tracing::info!(request = %id, by = by.object_id, status = ?request.status, "access ended early");
+    }
+    due::forget(ajar, &guard).await?;
+    Ok(ended)
+}

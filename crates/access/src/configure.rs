@@ -1,0 +1,297 @@
+//! Turning JIT on and off for a VM.
+//!
+//! A policy is one row; its projection on each enforcement point is another, in the partition that
+//! `reconcile` reads. A due row written first makes sure that the second follows the first.
+
+use crate::Ajar;
+use crate::close;
+use crate::document::{Stored, encode, stored};
+use crate::due::{self, Task};
+use crate::error::AccessError;
+use crate::keys::Key;
+use crate::life_cycle::CloseReason;
+use crate::message;
+use crate::permission::{self, Action};
+use crate::point::{self, ProjectedPolicy, StoreOrAccess, policy_row, vm_key};
+use crate::policy::{JitPolicy, PolicyInput, PolicyPoint, PolicyState, PolicyTerms};
+use crate::ports::identity::Caller;
+use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
+use crate::store_marker;
+use crate::submit::GUARD_DELAY;
+use ajar_network::estate::{Estate, VmNetwork};
+use ajar_network::resource_id::ResourceId;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// How often a change of a policy is tried again when others change it at the same time.
+const ATTEMPTS: usize = 20;
+
+/// The most policies that one subscription's list holds.
+const MOST_POLICIES: usize = 100_000;
+
+const CONFIGURE: [Action; 2] = [Action::WritePolicy, Action::WriteVm];
+
+/// Turns JIT on for a VM, or changes its policy: the ports are shut but for standing exceptions and grants.
+///
+/// # Errors
+/// [`AccessError::Invalid`] naming the field, [`AccessError::Forbidden`] without both permissions,
+/// [`AccessError::NotFound`] for an unknown VM, [`AccessError::Conflict`] with code `NoEnforcementPoint`
+/// when no NSG filters the VM. Nothing is changed then.
+pub async fn enable(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Result<JitPolicy, AccessError> {
+    let vm = input.vm()?;
+    let terms = input.terms()?;
+    enable_with(ajar, caller, &vm, terms).await
+}
+
+/// The same with terms that were read another way.
+pub(crate) async fn enable_with(
+    ajar: &Ajar,
+    caller: &Caller,
+    vm: &ResourceId,
+    terms: PolicyTerms,
+) -> Result<JitPolicy, AccessError> {
+    check_subscription(ajar, vm)?;
+    permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
+    let resources = ajar.ports.azure.vm_estate(vm).await?;
+    let location = location_of(&resources, vm);
+    let points = enforcement_points(&resources, vm)?;
+    store_marker::ensure(ajar).await?;
+    let now = ajar.ports.clock.now();
+    let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
+    let policy = change(ajar, vm, |before| {
+        // Points that the VM has left stay on record until they are released there.
+        let mut all = points.clone();
+        for gone in before.iter().flat_map(|policy| &policy.points) {
+            if !all.iter().any(|point| point.point == gone.point) {
+                all.push(PolicyPoint { point: gone.point.clone(), addresses: Vec::new() });
+            }
+        }
+        Some(Some(JitPolicy {
+            vm: vm.clone(),
+            location: location.clone(),
+            state: PolicyState::Enabled,
+            terms: terms.clone(),
+            points: all,
+            configured_by: caller.clone(),
+            configured_at: now,
+        }))
+    })
+    .await?
+    .ok_or_else(|| AccessError::internal("a policy just written is gone"))?;
+    project(ajar, vm).await?;
+    due::forget(ajar, &guard).await?;
+    tracing::info!(vm = %vm, by = caller.object_id, "JIT turned on");
+    Ok(policy)
+}
+
+/// Turns JIT off for a VM: live access ends, the denies go, rules that were moved come back.
+///
+/// # Errors
+/// [`AccessError::Forbidden`] without both permissions, [`AccessError::NotFound`] when it is not on.
+pub async fn disable(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<JitPolicy, AccessError> {
+    check_subscription(ajar, vm)?;
+    permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
+    let now = ajar.ports.clock.now();
+    let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
+    let policy = change(ajar, vm, |before| {
+        before.map(|policy| {
+            Some(JitPolicy {
+                state: PolicyState::Disabling,
+                configured_by: caller.clone(),
+                configured_at: now,
+                ..policy
+            })
+        })
+    })
+    .await?;
+    if policy.is_some() {
+        project(ajar, vm).await?;
+        tracing::info!(vm = %vm, by = caller.object_id, "JIT turned off");
+    }
+    due::forget(ajar, &guard).await?;
+    policy.ok_or_else(|| no_policy(vm))
+}
+
+/// The answer when a VM has no policy.
+pub(crate) fn no_policy(vm: &ResourceId) -> AccessError {
+    AccessError::NotFound(format!("{} has no JIT policy", vm.name()))
+}
+
+/// Writes the policy of `vm` to its enforcement points and sends word. Repeating it is harmless.
+pub(crate) async fn project(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessError> {
+    let Some(found) = read(ajar, vm).await? else { return Ok(()) };
+    let policy = found.content;
+    if policy.state == PolicyState::Disabling {
+        end_access(ajar, &policy).await?;
+    }
+    for place in &policy.points {
+        project_on(ajar, &policy, place).await?;
+        message::send_reconcile(ajar, &place.point, None).await;
+    }
+    Ok(())
+}
+
+async fn project_on(ajar: &Ajar, policy: &JitPolicy, place: &PolicyPoint) -> Result<(), AccessError> {
+    let row = policy_row(&policy.vm);
+    let at = ajar.ports.clock.now() + GUARD_DELAY;
+    for _ in 0..ATTEMPTS {
+        let before = point::read_row::<ProjectedPolicy>(ajar, &place.point, &row).await?;
+        let mut wanted = ProjectedPolicy {
+            vm: policy.vm.clone(),
+            addresses: place.addresses.clone(),
+            released: released(before.as_ref(), &place.addresses),
+            state: policy.state,
+            terms: policy.terms.clone(),
+            dues: before.as_ref().map(|before| before.content.dues.clone()).unwrap_or_default(),
+        };
+        if before.as_ref().is_some_and(|before| before.content == wanted) {
+            return Ok(());
+        }
+        wanted.dues.push(due::note(ajar, at, Task::Reconcile { point: place.point.clone() }).await?);
+        match point::write_row(ajar, &place.point, row.clone(), &wanted, before.map(|before| before.etag))
+            .await
+        {
+            Ok(()) => return Ok(()),
+            Err(StoreOrAccess::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// The addresses that a VM had behind a point and has no more.
+fn released(before: Option<&Stored<ProjectedPolicy>>, now: &[IpAddr]) -> Vec<IpAddr> {
+    let Some(before) = before else { return Vec::new() };
+    let gone: BTreeSet<IpAddr> =
+        before.content.addresses.iter().chain(&before.content.released).copied().collect();
+    gone.into_iter().filter(|address| !now.contains(address)).collect()
+}
+
+/// Ends what is open on a VM whose protection is being turned off.
+async fn end_access(ajar: &Ajar, policy: &JitPolicy) -> Result<(), AccessError> {
+    let mut live = BTreeSet::new();
+    for place in &policy.points {
+        for grant in point::read(ajar, &place.point).await?.grants {
+            if grant.content.vm == policy.vm && !grant.content.seen_shut {
+                live.insert(grant.content.request);
+            }
+        }
+    }
+    for request in live {
+        let by = &policy.configured_by;
+        close::end(ajar, &request, by, CloseReason::Revoked, "ended: JIT was turned off").await?;
+    }
+    Ok(())
+}
+
+/// Takes note that `point` no longer has anything of the policy of `vm`; the last one removes the policy.
+pub(crate) async fn released_by(ajar: &Ajar, vm: &ResourceId, point: &ResourceId) -> Result<(), AccessError> {
+    change(ajar, vm, |before| {
+        let mut policy = before?;
+        policy.points.retain(|place| place.point != *point);
+        let is_over = policy.state == PolicyState::Disabling && policy.points.is_empty();
+        Some(if is_over { None } else { Some(policy) })
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Reads, changes and writes a policy until nobody came between. `next` answers `None` to leave it as it is,
+/// `Some(None)` to remove it. Returns the policy as it is then.
+async fn change(
+    ajar: &Ajar,
+    vm: &ResourceId,
+    next: impl Fn(Option<JitPolicy>) -> Option<Option<JitPolicy>>,
+) -> Result<Option<JitPolicy>, AccessError> {
+    for _ in 0..ATTEMPTS {
+        let before = read(ajar, vm).await?;
+        let etag = before.as_ref().map(|before| before.etag.clone());
+        let before = before.map(|before| before.content);
+        let Some(after) = next(before.clone()) else { return Ok(before) };
+        let row = vm_key(vm);
+        let change = match (&after, etag) {
+            (Some(policy), Some(etag)) => Change::Replace { row, document: encode(policy)?, etag },
+            (Some(policy), None) => Change::Insert { row, document: encode(policy)? },
+            (None, Some(etag)) => Change::Delete { row, etag },
+            (None, None) => return Ok(None),
+        };
+        match ajar.ports.store.commit(Table::Policies, &partition(vm.subscription()), &[change]).await {
+            Ok(_) => return Ok(after),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+fn partition(subscription: &str) -> Key {
+    Key::new([subscription.to_ascii_lowercase()])
+}
+
+/// Reads the policy of a VM.
+pub(crate) async fn read(ajar: &Ajar, vm: &ResourceId) -> Result<Option<Stored<JitPolicy>>, AccessError> {
+    let row = ajar.ports.store.get(Table::Policies, &partition(vm.subscription()), &vm_key(vm)).await?;
+    row.as_ref().map(stored).transpose()
+}
+
+/// Reads all policies of a subscription.
+pub(crate) async fn read_all(ajar: &Ajar, subscription: &str) -> Result<Vec<JitPolicy>, AccessError> {
+    let range = Range::partition(partition(subscription));
+    let rows = scan_all(ajar.ports.store.as_ref(), Table::Policies, &range, MOST_POLICIES).await?;
+    rows.iter().map(|row| stored(row).map(|stored: Stored<JitPolicy>| stored.content)).collect()
+}
+
+/// Checks that this deployment looks after the VM's subscription.
+pub(crate) fn check_subscription(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessError> {
+    let subscription = vm.subscription().to_ascii_lowercase();
+    if ajar.settings.subscriptions.contains(&subscription) {
+        return Ok(());
+    }
+    Err(AccessError::NotFound(format!(
+        "this deployment does not look after subscription {subscription}; the operator adds it to \
+         AJAR_SUBSCRIPTIONS"
+    )))
+}
+
+fn location_of(resources: &[Value], vm: &ResourceId) -> String {
+    resources
+        .iter()
+        .find(|resource| {
+            resource.get("id").and_then(Value::as_str).is_some_and(|id| id.eq_ignore_ascii_case(vm.as_str()))
+        })
+        .and_then(|resource| resource.get("location").and_then(Value::as_str))
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+        .replace(' ', "")
+}
+
+/// Every NSG on the way to the VM, with the addresses it filters.
+fn enforcement_points(resources: &[Value], vm: &ResourceId) -> Result<Vec<PolicyPoint>, AccessError> {
+    let network: VmNetwork = Estate::from_resources(resources.iter().cloned())
+        .vm(vm)
+        .ok_or_else(|| AccessError::NotFound(format!("{vm} does not exist")))?;
+    let mut points: BTreeMap<ResourceId, BTreeSet<IpAddr>> = BTreeMap::new();
+    for nic in &network.nics {
+        for configuration in &nic.ip_configurations {
+            let Some(address) = configuration.address else { continue };
+            for nsg in [&configuration.subnet_nsg, &nic.nsg].into_iter().flatten() {
+                points.entry(nsg.clone()).or_default().insert(address);
+            }
+        }
+    }
+    if points.is_empty() {
+        return Err(AccessError::Conflict {
+            code: "NoEnforcementPoint",
+            message: format!(
+                "no network security group filters traffic to {}: put one on its subnet or its network \
+                 interface first",
+                vm.name()
+            ),
+        });
+    }
+    Ok(points
+        .into_iter()
+        .map(|(point, addresses)| PolicyPoint { point, addresses: addresses.into_iter().collect() })
+        .collect())
+}

@@ -1,0 +1,194 @@
+//! Deciding a request, and writing its grant to every enforcement point of its VM.
+//!
+//! Each step can be repeated: whoever finds a request half done goes on from where it is.
+
+use crate::Ajar;
+use crate::configure;
+use crate::due::{self, Task};
+use crate::error::AccessError;
+use crate::history::{self, Step};
+use crate::life_cycle::{CloseReason, Event, Status};
+use crate::message;
+use crate::permission::{self, Action};
+use crate::point::{self, Grant, StoreOrAccess, grant_row};
+use crate::policy::{JitPolicy, PolicyState};
+use crate::request::{AccessRequest, PointStatus, RequestId, RequestPoint};
+use crate::submit::GUARD_DELAY;
+use jiff::Timestamp;
+
+/// Whether there was anything to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// The request is decided and its grant, if it has one, is written.
+    Done,
+    /// There is no such request (yet).
+    NoSuchRequest,
+}
+
+/// Decides a request and brings its grant to where it has to be.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when something could not be read or written: nothing is opened for it, and
+/// the same call later goes on from there.
+pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<Decided, AccessError> {
+    let Some(found) = history::read(ajar, id).await? else { return Ok(Decided::NoSuchRequest) };
+    let mut request = found.content;
+    if matches!(request.status, Status::Requested | Status::Approved) {
+        request = match authorise(ajar, &request).await? {
+            Ok(policy) => begin(ajar, request, &policy).await?,
+            Err(reason) => deny(ajar, id, reason).await?.unwrap_or(request),
+        };
+    }
+    project(ajar, &request).await?;
+    if let Some(guard) = &request.guard {
+        due::forget(ajar, guard).await?;
+    }
+    Ok(Decided::Done)
+}
+
+/// The policy that allows the request now, or why none does.
+async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPolicy, String>, AccessError> {
+    let vm = &request.wish.vm;
+    let needed = [Action::Initiate, Action::ReadVm];
+    match permission::require(ajar.ports.azure.as_ref(), &request.requester, vm, &needed).await {
+        Ok(()) => {}
+        Err(AccessError::Forbidden(reason)) => return Ok(Err(reason)),
+        Err(error) => return Err(error),
+    }
+    let policy = match configure::read(ajar, vm).await? {
+        Some(stored) if stored.content.state == PolicyState::Enabled => stored.content,
+        _ => return Ok(Err(format!("{} has no JIT policy in force any more", vm.name()))),
+    };
+    match request.wish.check_against(&policy) {
+        Ok(()) => Ok(Ok(policy)),
+        Err(error) => Ok(Err(format!("the JIT policy does not allow it any more: {error}"))),
+    }
+}
+
+async fn deny(ajar: &Ajar, id: &RequestId, reason: String) -> Result<Option<AccessRequest>, AccessError> {
+    tracing::info!(request = %id, reason, "access denied");
+    history::update(ajar, id, |request| {
+        if request.apply(Event::Denied).is_err() {
+            return Ok(None);
+        }
+        request.reason = Some(reason.clone());
+        Ok(Some(Step::own(format!("denied: {reason}"))))
+    })
+    .await
+}
+
+/// Fixes start and end. The rows that guard the end are written first.
+async fn begin(
+    ajar: &Ajar,
+    request: AccessRequest,
+    policy: &JitPolicy,
+) -> Result<AccessRequest, AccessError> {
+    let id = &request.id;
+    let start = ajar.ports.clock.now();
+    let end = request
+        .wish
+        .absolute_end
+        .map_or(start + request.wish.duration, |absolute| absolute.min(start + request.wish.duration));
+    if end <= start {
+        let reason = "the end that was asked for is past".to_owned();
+        return Ok(deny(ajar, id, reason).await?.unwrap_or(request));
+    }
+    for place in &policy.points {
+        due::note(ajar, end, Task::Expire { point: place.point.clone(), request: id.clone() }).await?;
+    }
+    let updated = history::update(ajar, id, |request| {
+        if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
+            return Ok(None);
+        }
+        if request.apply(Event::OpeningStarted).is_err() {
+            return Ok(None);
+        }
+        request.start = Some(start);
+        request.end = Some(end);
+        request.points = policy
+            .points
+            .iter()
+            .map(|place| RequestPoint {
+                point: place.point.clone(),
+                addresses: place.addresses.clone(),
+                status: PointStatus::Opening,
+            })
+            .collect();
+        Ok(Some(Step::own(format!("granted until {end:.0}: the role and the JIT policy allow it"))))
+    })
+    .await?;
+    if let Some(updated) = &updated {
+        tracing::info!(request = %id, vm = %updated.wish.vm, %end, "access granted");
+    }
+    Ok(updated.unwrap_or(request))
+}
+
+/// Writes what the request says to its enforcement points: adds the grant where it is missing, brings its
+/// end forward where the request's is earlier.
+pub(crate) async fn project(ajar: &Ajar, request: &AccessRequest) -> Result<(), AccessError> {
+    let (Some(start), Some(end)) = (request.start, request.end) else { return Ok(()) };
+    if request.status.is_final() {
+        return Ok(());
+    }
+    for place in request.points.iter().filter(|place| place.status != PointStatus::Shut) {
+        project_on(ajar, request, place, start, end).await?;
+    }
+    Ok(())
+}
+
+async fn project_on(
+    ajar: &Ajar,
+    request: &AccessRequest,
+    place: &RequestPoint,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<(), AccessError> {
+    let point = &place.point;
+    let row = grant_row(&request.id);
+    let existing = point::read_row::<Grant>(ajar, point, &row).await?;
+    if existing.as_ref().is_some_and(|stored| stored.content.end <= end) {
+        // Nothing to bring forward; but whoever wrote it may have stopped before sending word.
+        message::send_reconcile(ajar, point, None).await;
+        return Ok(());
+    }
+    let now = ajar.ports.clock.now();
+    let guard = due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
+    let expire =
+        due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }).await?;
+    let (grant, etag) = match existing {
+        Some(mut stored) => {
+            stored.content.end = end;
+            stored.content.close_reason = request.close_reason.unwrap_or(CloseReason::Revoked);
+            stored.content.dues.extend([guard, expire]);
+            (stored.content, Some(stored.etag))
+        }
+        None => {
+            let grant = Grant {
+                request: request.id.clone(),
+                vm: request.wish.vm.clone(),
+                requester: request.requester.name.clone(),
+                flows: request.wish.flows.clone(),
+                addresses: place.addresses.clone(),
+                start,
+                end,
+                close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
+                seen_open: false,
+                seen_shut: false,
+                dues: vec![guard, expire],
+            };
+            (grant, None)
+        }
+    };
+    let is_new = etag.is_none();
+    match point::write_row(ajar, point, row, &grant, etag).await {
+        Ok(()) => {}
+        // Somebody else did the same, or is at it: a repeat of the whole step finds out.
+        Err(StoreOrAccess::Conflict) if is_new => {}
+        Err(error) => return Err(error.into()),
+    }
+    message::send_reconcile(ajar, point, None).await;
+    if is_new {
+        message::send_reconcile(ajar, point, Some(end)).await;
+    }
+    Ok(())
+}

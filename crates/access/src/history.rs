@@ -1,0 +1,224 @@
+//! Requests and their history, changed together: every step of a request's life leaves an entry, and each
+//! entry holds the hash of the one before it on the same VM, so that a later change of the past is found.
+
+use crate::Ajar;
+use crate::document::{Document, Stored, decode, encode, stored};
+use crate::error::AccessError;
+use crate::keys::{Key, digest};
+use crate::life_cycle::Status;
+use crate::ports::identity::Caller;
+use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
+use crate::request::{AccessRequest, RequestId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How often a change is tried again when somebody else changed the same VM's requests meanwhile.
+const ATTEMPTS: u32 = 60;
+
+/// One step of a request's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Which request.
+    pub request: RequestId,
+    /// Its place in the request's history, from 1.
+    pub sequence: u32,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it; absent when Ajar did it by itself.
+    pub by: Option<Caller>,
+    /// The state after it.
+    pub status: Status,
+    /// What happened, in a sentence.
+    pub what: String,
+    /// SHA-256 of the entry before it on the same VM, hexadecimal; empty for the first.
+    pub previous: String,
+}
+
+impl Document for Entry {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "history entry";
+}
+
+/// The end of a VM's chain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    hash: String,
+    entries: u64,
+}
+
+impl Document for Head {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "chain head";
+}
+
+/// What to write into the history about a change.
+pub(crate) struct Step {
+    pub(crate) by: Option<Caller>,
+    pub(crate) what: String,
+}
+
+impl Step {
+    pub(crate) fn by(caller: &Caller, what: impl Into<String>) -> Step {
+        Step { by: Some(caller.clone()), what: what.into() }
+    }
+
+    pub(crate) fn own(what: impl Into<String>) -> Step {
+        Step { by: None, what: what.into() }
+    }
+}
+
+pub(crate) fn partition(id: &RequestId) -> Key {
+    Key::new([id.vm_digits()])
+}
+
+fn request_row(id: &RequestId) -> Key {
+    Key::new(["r", id.as_str()])
+}
+
+fn head_row() -> Key {
+    Key::new(["head"])
+}
+
+fn entry_row(id: &RequestId, sequence: u32) -> Key {
+    Key::new(["h", id.as_str(), &format!("{sequence:06}")])
+}
+
+/// Reads a request.
+pub(crate) async fn read(ajar: &Ajar, id: &RequestId) -> Result<Option<Stored<AccessRequest>>, AccessError> {
+    let row = ajar.ports.store.get(Table::Requests, &partition(id), &request_row(id)).await?;
+    row.as_ref().map(stored).transpose()
+}
+
+/// The history of a request, oldest first.
+pub(crate) async fn entries(ajar: &Ajar, id: &RequestId) -> Result<Vec<Entry>, AccessError> {
+    let range = Range::rows_under(partition(id), &Key::new(["h", id.as_str()]));
+    scan_all(ajar.ports.store.as_ref(), Table::Requests, &range, 10_000).await?.iter().map(decode).collect()
+}
+
+/// Adds a request with the first entry of its history.
+pub(crate) async fn create(ajar: &Ajar, request: AccessRequest, step: Step) -> Result<(), AccessError> {
+    let id = request.id.clone();
+    change(ajar, &id, |existing| match existing {
+        None => Ok(Some((request.clone(), Step { by: step.by.clone(), what: step.what.clone() }))),
+        // The answer to an earlier attempt of ours was lost.
+        Some(_) => Ok(None),
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Changes a request and writes the step into its history. `step` sees the request as it is, may be called
+/// several times, and answers `None` when there is nothing to do.
+///
+/// Returns the request as it is after it; `None` when there is no such request.
+pub(crate) async fn update(
+    ajar: &Ajar,
+    id: &RequestId,
+    mut step: impl FnMut(&mut AccessRequest) -> Result<Option<Step>, AccessError>,
+) -> Result<Option<AccessRequest>, AccessError> {
+    change(ajar, id, |existing| {
+        let Some(mut request) = existing else { return Ok(None) };
+        Ok(step(&mut request)?.map(|step| (request, step)))
+    })
+    .await
+}
+
+async fn change(
+    ajar: &Ajar,
+    id: &RequestId,
+    mut next: impl FnMut(Option<AccessRequest>) -> Result<Option<(AccessRequest, Step)>, AccessError>,
+) -> Result<Option<AccessRequest>, AccessError> {
+    let store = ajar.ports.store.as_ref();
+    let partition = partition(id);
+    for attempt in 0..ATTEMPTS {
+        let existing = read(ajar, id).await?;
+        let Some((mut request, step)) = next(existing.as_ref().map(|stored| stored.content.clone()))? else {
+            return Ok(existing.map(|stored| stored.content));
+        };
+        let head_before = store.get(Table::Requests, &partition, &head_row()).await?;
+        let head: Head = head_before.as_ref().map(decode).transpose()?.unwrap_or_default();
+        request.history += 1;
+        let entry = encode(&Entry {
+            request: id.clone(),
+            sequence: request.history,
+            at: ajar.ports.clock.now(),
+            by: step.by,
+            status: request.status,
+            what: step.what,
+            previous: head.hash,
+        })?;
+        let head_after = encode(&Head { hash: digest(&entry, 64), entries: head.entries + 1 })?;
+        let document = encode(&request)?;
+        let row = request_row(id);
+        let changes = [
+            match existing {
+                Some(stored) => Change::Replace { row, document, etag: stored.etag },
+                None => Change::Insert { row, document },
+            },
+            Change::Insert { row: entry_row(id, request.history), document: entry },
+            match head_before {
+                Some(before) => Change::Replace { row: head_row(), document: head_after, etag: before.etag },
+                None => Change::Insert { row: head_row(), document: head_after },
+            },
+        ];
+        match store.commit(Table::Requests, &partition, &changes).await {
+            Ok(_) => return Ok(Some(request)),
+            Err(StoreError::Conflict) => {
+                // Whoever won is done; those who lost come back one after another.
+                ajar.ports.clock.sleep(SignedDuration::from_millis(i64::from(attempt % 10) * 5)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// Checks the chain of a VM's history: every entry's hash is the next one's `previous`, and the last is the
+/// head. Entries of one VM are ordered by following the hashes, since requests interleave.
+///
+/// # Errors
+/// [`AccessError::Conflict`] with code `HistoryChanged` naming the first entry that does not fit.
+pub async fn verify_chain(ajar: &Ajar, id: &RequestId) -> Result<u64, AccessError> {
+    let rows = scan_all(
+        ajar.ports.store.as_ref(),
+        Table::Requests,
+        &Range::rows_under(partition(id), &Key::new(["h"])),
+        1_000_000,
+    )
+    .await?;
+    let head: Head = ajar
+        .ports
+        .store
+        .get(Table::Requests, &partition(id), &head_row())
+        .await?
+        .as_ref()
+        .map(decode)
+        .transpose()?
+        .unwrap_or_default();
+    let mut by_hash = std::collections::BTreeMap::new();
+    for row in &rows {
+        by_hash.insert(digest(&row.document, 64), decode::<Entry>(row)?);
+    }
+    let mut hash = head.hash;
+    let mut count = 0;
+    while !hash.is_empty() {
+        let Some(entry) = by_hash.remove(&hash) else {
+            return Err(AccessError::Conflict {
+                code: "HistoryChanged",
+                message: format!(
+                    "an entry of this VM's history was changed or removed after {count} good ones, counted from the end"
+                ),
+            });
+        };
+        count += 1;
+        hash = entry.previous;
+    }
+    if count != head.entries || !by_hash.is_empty() {
+        return Err(AccessError::Conflict {
+            code: "HistoryChanged",
+            message: format!("the history has {} entries; its chain has {count}", rows.len()),
+        });
+    }
+    Ok(count)
+}

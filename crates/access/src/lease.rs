@@ -1,0 +1,135 @@
+//! The lease of an enforcement point: one row, never deleted, each change with its ETag, so that at any time
+//! one reconciler writes to the point.
+
+use crate::Ajar;
+use crate::document::{Document, encode, stored};
+use crate::error::AccessError;
+use crate::keys::Key;
+use crate::point::partition;
+use crate::ports::store::{Change, Etag, StoreError, Table};
+use ajar_network::resource_id::ResourceId;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How long a lease lasts from its last renewal.
+const LENGTH: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long after its end a lease is left alone: clocks differ by seconds.
+const GRACE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The longest one write may take, by the adapter's own time limits (request and operation); a write begins
+/// only while the lease outlasts it.
+const WRITE_LIMIT: SignedDuration = SignedDuration::from_secs(40);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lease {
+    /// Who holds it; nobody when empty.
+    owner: String,
+    until: Timestamp,
+    /// The latest moment any holder acted for: time on a point never runs backwards.
+    last_now: Timestamp,
+    /// An operation in Azure that was still running when last seen.
+    operation: Option<String>,
+}
+
+impl Document for Lease {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "lease";
+}
+
+/// A lease that this invocation holds.
+pub(crate) struct Held<'a> {
+    ajar: &'a Ajar,
+    point: &'a ResourceId,
+    lease: Lease,
+    etag: Etag,
+}
+
+fn row() -> Key {
+    Key::new(["lease"])
+}
+
+/// Takes the lease of `point`; `None` when another holds it.
+pub(crate) async fn take<'a>(ajar: &'a Ajar, point: &'a ResourceId) -> Result<Option<Held<'a>>, AccessError> {
+    let now = ajar.ports.clock.now();
+    let found = ajar.ports.store.get(Table::Points, &partition(point), &row()).await?;
+    let before = found.as_ref().map(stored::<Lease>).transpose()?;
+    if let Some(before) = &before
+        && !before.content.owner.is_empty()
+        && now < before.content.until + GRACE
+    {
+        return Ok(None);
+    }
+    let lease = Lease {
+        owner: ajar.ports.ids.fresh(),
+        until: now + LENGTH,
+        last_now: before.as_ref().map_or(now, |before| before.content.last_now.max(now)),
+        operation: before.as_ref().and_then(|before| before.content.operation.clone()),
+    };
+    let document = encode(&lease)?;
+    let change = match before {
+        Some(before) => Change::Replace { row: row(), document, etag: before.etag },
+        None => Change::Insert { row: row(), document },
+    };
+    match ajar.ports.store.commit(Table::Points, &partition(point), &[change]).await {
+        Ok(etags) => Ok(Some(Held { ajar, point, lease, etag: only(etags)? })),
+        Err(StoreError::Conflict) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn only(etags: Vec<Option<Etag>>) -> Result<Etag, AccessError> {
+    etags
+        .into_iter()
+        .next()
+        .flatten()
+        .ok_or_else(|| AccessError::internal("the store gave no ETag for a lease"))
+}
+
+impl Held<'_> {
+    /// The moment to act for: the later of the own clock and the last holder's.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ajar.ports.clock.now().max(self.lease.last_now)
+    }
+
+    /// The operation that was still running when last seen.
+    pub(crate) fn operation(&self) -> Option<&str> {
+        self.lease.operation.as_deref()
+    }
+
+    /// Makes sure that the lease outlasts a write that begins now on behalf of moment `now`.
+    ///
+    /// # Errors
+    /// [`AccessError::Unavailable`] when somebody took the lease over: nothing may be written then.
+    pub(crate) async fn before_write(&mut self, now: Timestamp) -> Result<(), AccessError> {
+        let clock = self.ajar.ports.clock.now();
+        if self.lease.until - WRITE_LIMIT < clock || self.lease.last_now < now {
+            self.lease.until = clock + LENGTH;
+            self.lease.last_now = now.max(self.lease.last_now);
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Records an operation that is still running, or that none is.
+    pub(crate) async fn set_operation(&mut self, operation: Option<String>) -> Result<(), AccessError> {
+        self.lease.operation = operation;
+        self.save().await
+    }
+
+    /// Frees the lease. When that fails it runs out by itself.
+    pub(crate) async fn free(mut self) {
+        self.lease.owner = String::new();
+        if let Err(error) = self.save().await {
+            tracing::warn!(point = %self.point, error = error.log_text(), "a lease was not freed and will run out");
+        }
+    }
+
+    async fn save(&mut self) -> Result<(), AccessError> {
+        let change = Change::Replace { row: row(), document: encode(&self.lease)?, etag: self.etag.clone() };
+        let etags = self.ajar.ports.store.commit(Table::Points, &partition(self.point), &[change]).await?;
+        self.etag = only(etags)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! What the queues' functions do with a message: call the use case, and decide what becomes of the message.
+//!
+//! A message is never failed on purpose, since the bus would deliver it again at once: what is to be tried
+//! again is sent as a scheduled copy, what is given up goes to the `parked` queue. Whatever happens to
+//! messages, due rows bring the work back.
+
+use crate::Ajar;
+use crate::decide;
+use crate::error::AccessError;
+use crate::ports::bus::{Message, Queue, ReconcileMessage, RequestMessage};
+use crate::reconcile::{self, Outcome};
+use crate::request::RequestId;
+use ajar_network::resource_id::ResourceId;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+/// After so many failures a message is parked; what it was about stays due and the sweep goes on.
+const MOST_ATTEMPTS: u32 = 8;
+
+/// How long to wait for a lease that somebody holds.
+const LEASE_WAIT: SignedDuration = SignedDuration::from_secs(1);
+
+/// Handles a message on [`Queue::AccessRequests`].
+pub async fn on_request_message(ajar: &Ajar, message: RequestMessage) {
+    let Ok(id) = RequestId::parse(&message.request) else {
+        return park(ajar, &message, "it names no request").await;
+    };
+    if let Err(error) = decide::decide(ajar, &id).await {
+        let next = RequestMessage { attempt: message.attempt + 1, ..message };
+        again(ajar, Queue::AccessRequests, &next, next.attempt, &error).await;
+    }
+}
+
+/// Handles a message on [`Queue::Reconcile`].
+pub async fn on_reconcile_message(ajar: &Ajar, message: ReconcileMessage) {
+    match reconcile::reconcile(ajar, &message.point).await {
+        Ok(Outcome::Clean | Outcome::Blind) => {}
+        Ok(Outcome::Busy) => send_or_log(ajar, Queue::Reconcile, &message, Some(LEASE_WAIT)).await,
+        Ok(Outcome::Later(wait)) => send_or_log(ajar, Queue::Reconcile, &message, Some(wait)).await,
+        Err(error) => {
+            let next = ReconcileMessage { attempt: message.attempt + 1, ..message };
+            again(ajar, Queue::Reconcile, &next, next.attempt, &error).await;
+        }
+    }
+}
+
+/// Parks a message that could not be read: its text is kept for a person to look at.
+pub async fn park_unreadable(ajar: &Ajar, queue: Queue, body: &[u8], reason: &str) {
+    #[derive(Serialize)]
+    struct Unreadable<'a> {
+        queue: &'a str,
+        body: String,
+    }
+    let shown = body.get(..body.len().min(4096)).unwrap_or_default();
+    let body = String::from_utf8_lossy(shown).into_owned();
+    park(ajar, &Unreadable { queue: queue.name(), body }, reason).await;
+}
+
+/// Sends word that `point` is to be brought to its desired state, now or at `at`.
+pub(crate) async fn send_reconcile(ajar: &Ajar, point: &ResourceId, at: Option<Timestamp>) {
+    let message = ReconcileMessage { point: point.clone(), attempt: 0 };
+    send_at(ajar, Queue::Reconcile, &message, at).await;
+}
+
+/// Sends word that `request` is to be decided.
+pub(crate) async fn send_request(ajar: &Ajar, request: &RequestId) {
+    let message = RequestMessage { request: request.as_str().to_owned(), attempt: 0 };
+    send_at(ajar, Queue::AccessRequests, &message, None).await;
+}
+
+async fn again(ajar: &Ajar, queue: Queue, next: &impl Serialize, attempt: u32, error: &AccessError) {
+    let wait = match error {
+        AccessError::Unavailable { retry_after, .. } if attempt <= MOST_ATTEMPTS => {
+            // 1, 2, 4 ... seconds, or what was asked for, a minute at most.
+            let doubling = SignedDuration::from_secs(1 << attempt.saturating_sub(1).min(6));
+            doubling.max(*retry_after).min(SignedDuration::from_mins(1))
+        }
+        error => return park(ajar, next, &error.log_text()).await,
+    };
+    tracing::warn!(queue = queue.name(), attempt, error = error.log_text(), "work is tried again later");
+    send_or_log(ajar, queue, next, Some(wait)).await;
+}
+
+async fn park(ajar: &Ajar, content: &impl Serialize, reason: &str) {
+    #[derive(Serialize)]
+    struct Parked<'a, T> {
+        message: &'a T,
+        reason: &'a str,
+    }
+    tracing::error!(reason, "work was given up and parked; the sweep goes on trying what is still due");
+    send_or_log(ajar, Queue::Parked, &Parked { message: content, reason }, None).await;
+}
+
+async fn send_or_log(ajar: &Ajar, queue: Queue, content: &impl Serialize, wait: Option<SignedDuration>) {
+    send_at(ajar, queue, content, wait.map(|wait| ajar.ports.clock.now() + wait)).await;
+}
+
+/// Sends, and only logs a failure: the due row written before makes the sweep do it.
+async fn send_at(ajar: &Ajar, queue: Queue, content: &impl Serialize, at: Option<Timestamp>) {
+    let body = match serde_json::to_string(content) {
+        Ok(body) => body,
+        Err(error) => return tracing::error!(%error, queue = queue.name(), "a message could not be written"),
+    };
+    let message = Message { id: ajar.ports.ids.fresh(), body, at };
+    if let Err(error) = ajar.ports.bus.send(queue, message).await {
+        tracing::warn!(%error, queue = queue.name(), "a message was not sent; the sweep does its work");
+    }
+}

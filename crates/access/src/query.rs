@@ -1,0 +1,96 @@
+//! Showing policies and requests to callers who may see them.
+
+use crate::Ajar;
+use crate::assess::readable;
+use crate::configure;
+use crate::error::AccessError;
+use crate::history::{self, Entry};
+use crate::permission::{self, Action};
+use crate::policy::JitPolicy;
+use crate::ports::identity::Caller;
+use crate::ports::store::{Range, Table, scan_all};
+use crate::request::{AccessRequest, RequestId};
+use crate::submit::inbox_partition;
+use ajar_network::resource_id::ResourceId;
+use std::collections::BTreeSet;
+
+/// How many of a person's requests one list shows, newest first.
+const MOST_REQUESTS: usize = 200;
+
+/// More requests than a person makes before old ones are cleared.
+const MOST_INBOX_ROWS: usize = 50_000;
+
+/// The JIT policy of a VM.
+///
+/// # Errors
+/// [`AccessError::Forbidden`] without the permission to read policies, [`AccessError::NotFound`] when the VM
+/// has none.
+pub async fn policy(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<JitPolicy, AccessError> {
+    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadPolicy]).await?;
+    configure::read(ajar, vm).await?.map(|stored| stored.content).ok_or_else(|| configure::no_policy(vm))
+}
+
+/// All JIT policies that the caller may read, in order of VM.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when Azure or the store is.
+pub async fn policies(ajar: &Ajar, caller: &Caller) -> Result<Vec<JitPolicy>, AccessError> {
+    let mut all = Vec::new();
+    for subscription in &ajar.settings.subscriptions {
+        let policies = configure::read_all(ajar, subscription).await?;
+        let vms = policies.iter().map(|policy| &policy.vm);
+        let visible: BTreeSet<ResourceId> =
+            readable(ajar, caller, vms, Action::ReadPolicy).await?.into_iter().collect();
+        all.extend(policies.into_iter().filter(|policy| visible.contains(&policy.vm)));
+    }
+    Ok(all)
+}
+
+/// A request: the requester may see it, and whoever may read policies.
+///
+/// # Errors
+/// [`AccessError::NotFound`] when there is no such request, [`AccessError::Forbidden`] when it is not the
+/// caller's to see.
+pub async fn request(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<AccessRequest, AccessError> {
+    let found = history::read(ajar, id)
+        .await?
+        .ok_or_else(|| AccessError::NotFound(format!("there is no request `{id}`")))?
+        .content;
+    if found.requester.object_id != caller.object_id {
+        let azure = ajar.ports.azure.as_ref();
+        permission::require(azure, caller, &found.wish.vm, &[Action::ReadPolicy]).await?;
+    }
+    Ok(found)
+}
+
+/// What happened to a request, oldest first; for those who may see it.
+///
+/// # Errors
+/// As [`request`].
+pub async fn request_history(
+    ajar: &Ajar,
+    caller: &Caller,
+    id: &RequestId,
+) -> Result<Vec<Entry>, AccessError> {
+    request(ajar, caller, id).await?;
+    history::entries(ajar, id).await
+}
+
+/// The caller's own requests, newest first, the last 200.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when the store is.
+pub async fn own_requests(ajar: &Ajar, caller: &Caller) -> Result<Vec<AccessRequest>, AccessError> {
+    let range = Range::partition(inbox_partition(&caller.object_id));
+    let rows = scan_all(ajar.ports.store.as_ref(), Table::Inbox, &range, MOST_INBOX_ROWS).await?;
+    let mut requests = Vec::new();
+    for row in rows {
+        let Ok(id) = RequestId::parse(row.row.as_str()) else { continue };
+        if let Some(found) = history::read(ajar, &id).await? {
+            requests.push(found.content);
+        }
+    }
+    requests.sort_by_key(|request| std::cmp::Reverse(request.requested_at));
+    requests.truncate(MOST_REQUESTS);
+    Ok(requests)
+}

@@ -1,0 +1,357 @@
+//! Access requests: what is asked for, whether a policy allows it, and how far it has come.
+
+use crate::document::Document;
+use crate::due::DueRef;
+use crate::error::AccessError;
+use crate::keys::digest;
+use crate::life_cycle::{CloseReason, Event, IllegalTransition, Status};
+use crate::policy::{
+    AllowedSources, JitPolicy, PolicyTerms, PortInput, parse_duration, parse_list, parse_protocol, parse_vm,
+};
+use crate::ports::identity::Caller;
+use ajar_network::address::{AddressSet, Prefix};
+use ajar_network::ports::{PortRange, Protocol};
+use ajar_network::resource_id::ResourceId;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The longest justification, in characters.
+const LONGEST_JUSTIFICATION: usize = 1000;
+
+/// The most ports one request may name.
+const MOST_PORTS: usize = 20;
+
+/// An access request as a user writes it. Strict: an unknown field is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestInput {
+    /// Resource id of the VM.
+    pub vm: String,
+    /// What to open.
+    pub ports: Vec<RequestPortInput>,
+    /// For how long, ISO 8601, counted from when access is granted.
+    pub duration: String,
+    /// Why, for whoever reads the history.
+    #[serde(default)]
+    pub justification: Option<String>,
+}
+
+/// One port of a [`RequestInput`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestPortInput {
+    /// A port or a range inside one of the policy's.
+    pub port: PortInput,
+    /// `Tcp`, `Udp` or `*`; what the policy says when absent.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// Addresses and CIDR blocks to let in.
+    pub sources: Vec<String>,
+}
+
+/// One flow that a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestedFlow {
+    /// The port or range.
+    pub ports: PortRange,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Who is let in.
+    pub sources: Vec<Prefix>,
+}
+
+/// What is asked for, checked in itself but against no policy yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wish {
+    /// The VM.
+    pub vm: ResourceId,
+    /// The flows.
+    pub flows: Vec<RequestedFlow>,
+    /// For how long from when access is granted.
+    pub duration: SignedDuration,
+    /// No later than this, whatever the duration says.
+    pub absolute_end: Option<Timestamp>,
+    /// Why.
+    pub justification: Option<String>,
+    /// The shortest duration that the way it was asked allows; the policy's own when absent.
+    pub minimum_duration: Option<SignedDuration>,
+}
+
+/// Whether one enforcement point was seen in the state a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PointStatus {
+    /// Not seen open yet.
+    Opening,
+    /// Seen open.
+    Open,
+    /// Seen shut after the end.
+    Shut,
+}
+
+/// One enforcement point of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestPoint {
+    /// Resource id of the NSG.
+    pub point: ResourceId,
+    /// The VM's private addresses behind it.
+    pub addresses: Vec<IpAddr>,
+    /// How far it has come.
+    pub status: PointStatus,
+}
+
+/// An access request, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessRequest {
+    /// Its id: the VM's key and a random part.
+    pub id: RequestId,
+    /// Who asks.
+    pub requester: Caller,
+    /// What for.
+    #[serde(flatten)]
+    pub wish: Wish,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Why it is denied or failed, in a sentence for the requester.
+    pub reason: Option<String>,
+    /// Why it ended, once it has.
+    pub close_reason: Option<CloseReason>,
+    /// When access begins; fixed on entering [`Status::Opening`].
+    pub start: Option<Timestamp>,
+    /// When access ends; fixed on entering [`Status::Opening`], brought forward by a revocation.
+    pub end: Option<Timestamp>,
+    /// Its enforcement points; fixed on entering [`Status::Opening`].
+    pub points: Vec<RequestPoint>,
+    /// How many entries its history has.
+    pub history: u32,
+    /// The row that guards its decision.
+    pub(crate) guard: Option<DueRef>,
+}
+
+impl Document for AccessRequest {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "access request";
+}
+
+/// The id of a request: 20 hexadecimal digits that stand for the VM, a dash, 32 random ones. Whoever has the
+/// id can find the row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RequestId(String);
+
+/// The digits of a VM's id that are part of every request id and the partition of its requests.
+const VM_DIGITS: usize = 20;
+
+impl RequestId {
+    /// A new id for a request on `vm`.
+    pub(crate) fn new(vm: &ResourceId, fresh: &str) -> RequestId {
+        RequestId(format!("{}-{fresh}", vm_digits(vm)))
+    }
+
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// [`AccessError::NotFound`]: an id of another form names no request.
+    pub fn parse(text: &str) -> Result<RequestId, AccessError> {
+        let is_hex = |part: &str, digits: usize| {
+            part.len() == digits
+                && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        };
+        match text.split_once('-') {
+            Some((vm, random)) if is_hex(vm, VM_DIGITS) && is_hex(random, 32) => {
+                Ok(RequestId(text.to_owned()))
+            }
+            _ => Err(AccessError::NotFound(format!(
+                "there is no request `{}`",
+                text.chars().take(80).collect::<String>()
+            ))),
+        }
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part that stands for the VM.
+    pub(crate) fn vm_digits(&self) -> &str {
+        self.0.split_once('-').map_or("", |(vm, _)| vm)
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for RequestId {
+    type Error = AccessError;
+    fn try_from(text: String) -> Result<RequestId, AccessError> {
+        RequestId::parse(&text)
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> String {
+        id.0
+    }
+}
+
+/// The digits that stand for a VM in keys and request ids.
+pub(crate) fn vm_digits(vm: &ResourceId) -> String {
+    digest(&vm.to_lowercase(), VM_DIGITS)
+}
+
+impl RequestInput {
+    /// Checks the request in itself.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] naming the first field that breaks a rule, and the rule.
+    pub fn wish(&self, policy: &PolicyTerms) -> Result<Wish, AccessError> {
+        let mut flows = Vec::new();
+        if self.ports.is_empty() || self.ports.len() > MOST_PORTS {
+            return Err(AccessError::invalid("ports", format!("name 1 to {MOST_PORTS} ports")));
+        }
+        for (index, input) in self.ports.iter().enumerate() {
+            let field = format!("ports[{index}]");
+            let ports = input.port.parse(&format!("{field}.port"))?;
+            let protocol = parse_protocol(&format!("{field}.protocol"), input.protocol.as_deref())?;
+            flows.push(RequestedFlow {
+                ports,
+                protocol: protocol.unwrap_or_else(|| protocol_of(policy, ports)),
+                sources: parse_sources(&format!("{field}.sources"), &input.sources)?,
+            });
+        }
+        Ok(Wish {
+            vm: parse_vm("vm", &self.vm)?,
+            flows,
+            duration: parse_duration("duration", Some(&self.duration), SignedDuration::ZERO)?,
+            absolute_end: None,
+            justification: check_justification(self.justification.as_deref())?,
+            minimum_duration: None,
+        })
+    }
+}
+
+/// Checks a justification's length.
+pub(crate) fn check_justification(text: Option<&str>) -> Result<Option<String>, AccessError> {
+    match text {
+        Some(text) if text.chars().count() > LONGEST_JUSTIFICATION => Err(AccessError::invalid(
+            "justification",
+            format!("is longer than {LONGEST_JUSTIFICATION} characters"),
+        )),
+        other => Ok(other.map(str::to_owned)),
+    }
+}
+
+/// Parses the sources of a request: addresses and CIDR blocks. Words for everything are read as everything,
+/// so that they are refused as too wide and not as a typing error.
+pub(crate) fn parse_sources(field: &str, texts: &[String]) -> Result<Vec<Prefix>, AccessError> {
+    if texts.is_empty() {
+        return Err(AccessError::invalid(
+            field,
+            "name the address you connect from, for example 203.0.113.7",
+        ));
+    }
+    let expanded: Vec<String> = texts
+        .iter()
+        .flat_map(|text| match text.trim().to_ascii_lowercase().as_str() {
+            "*" | "any" | "internet" => vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
+            other => vec![other.to_owned()],
+        })
+        .collect();
+    parse_list(field, &expanded, Prefix::parse)
+}
+
+/// The protocol that a policy has for a port; TCP where it has none, which the subset check then refuses.
+fn protocol_of(policy: &PolicyTerms, ports: PortRange) -> Protocol {
+    policy.ports.iter().find(|port| contains(port.ports, ports)).map_or(Protocol::Tcp, |port| port.protocol)
+}
+
+fn contains(outer: PortRange, inner: PortRange) -> bool {
+    outer.first() <= inner.first() && inner.last() <= outer.last()
+}
+
+impl Wish {
+    /// Checks that a policy allows all of it: port, protocol, source and duration.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] naming the field and what the policy allows.
+    pub fn check_against(&self, policy: &JitPolicy) -> Result<(), AccessError> {
+        let terms = &policy.terms;
+        let minimum = self.minimum_duration.unwrap_or(terms.minimum_duration);
+        if self.duration < minimum {
+            return Err(AccessError::invalid(
+                "duration",
+                format!("{:#} is shorter than the shortest allowed, {minimum:#}", self.duration),
+            ));
+        }
+        let mut all = AddressSet::empty();
+        for (index, flow) in self.flows.iter().enumerate() {
+            let field = format!("ports[{index}]");
+            let allowed = terms
+                .ports
+                .iter()
+                .find(|port| {
+                    contains(port.ports, flow.ports)
+                        && (port.protocol == flow.protocol || port.protocol == Protocol::Any)
+                })
+                .ok_or_else(|| {
+                    let list: Vec<String> =
+                        terms.ports.iter().map(|port| format!("{}/{}", port.ports, port.protocol)).collect();
+                    AccessError::invalid(
+                        format!("{field}.port"),
+                        format!(
+                            "{}/{} is not in the JIT policy of {}, which has {}",
+                            flow.ports,
+                            flow.protocol,
+                            self.vm.name(),
+                            list.join(", ")
+                        ),
+                    )
+                })?;
+            if self.duration > allowed.maximum_duration {
+                return Err(AccessError::invalid(
+                    "duration",
+                    format!(
+                        "{:#} is longer than the {:#} that the policy allows for port {}",
+                        self.duration, allowed.maximum_duration, allowed.ports
+                    ),
+                ));
+            }
+            let sources = AddressSet::from_prefixes(flow.sources.iter().copied());
+            terms.check_width(&format!("{field}.sources"), &sources)?;
+            if let AllowedSources::Only(prefixes) = &allowed.allowed_sources {
+                let beyond = sources.difference(&AddressSet::from_prefixes(prefixes.iter().copied()));
+                if let Some(first) = beyond.to_prefixes().first() {
+                    let list: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
+                    return Err(AccessError::invalid(
+                        format!("{field}.sources"),
+                        format!("{first} is outside the sources the policy allows: {}", list.join(", ")),
+                    ));
+                }
+            }
+            all = all.union(&sources);
+        }
+        // Several narrow flows are judged together as well: what counts is how many addresses are let in.
+        terms.check_width("ports", &all)
+    }
+}
+
+impl AccessRequest {
+    /// Moves the request on.
+    pub(crate) fn apply(&mut self, event: Event) -> Result<(), IllegalTransition> {
+        self.status = self.status.after(event)?;
+        if let Event::Ended(reason) = event {
+            self.close_reason = Some(reason);
+        }
+        Ok(())
+    }
+}

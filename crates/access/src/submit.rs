@@ -1,0 +1,94 @@
+//! Asking for access: check, store, and leave the decision to the queue.
+
+use crate::Ajar;
+use crate::due::{self, Task};
+use crate::error::AccessError;
+use crate::history::{self, Step};
+use crate::keys::Key;
+use crate::life_cycle::Status;
+use crate::message;
+use crate::permission::{self, Action};
+use crate::policy::{JitPolicy, PolicyState};
+use crate::ports::identity::Caller;
+use crate::ports::store::{Change, Table};
+use crate::request::{AccessRequest, RequestId, RequestInput, Wish};
+use crate::{configure, policy};
+use ajar_network::resource_id::ResourceId;
+use jiff::SignedDuration;
+
+/// How long after a change its due row comes up: the message normally does the work before that, and the
+/// sweep would only do it twice.
+pub(crate) const GUARD_DELAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// Takes a request: the caller learns at once whether it can be granted; it is decided and opened through
+/// the queue.
+///
+/// # Errors
+/// [`AccessError::Forbidden`] without the permission to initiate, [`AccessError::NotFound`] when the VM has
+/// no JIT policy, [`AccessError::Invalid`] when the policy does not allow it. Nothing is stored then.
+pub async fn submit(
+    ajar: &Ajar,
+    caller: &Caller,
+    input: &RequestInput,
+) -> Result<AccessRequest, AccessError> {
+    let vm = policy::parse_vm("vm", &input.vm)?;
+    let policy = authorised_policy(ajar, caller, &vm).await?;
+    let wish = input.wish(&policy.terms)?;
+    submit_wish(ajar, caller, wish, &policy).await
+}
+
+/// The same for a wish that was made another way; `policy` is the VM's, as [`authorised_policy`] gave it.
+pub(crate) async fn submit_wish(
+    ajar: &Ajar,
+    caller: &Caller,
+    wish: Wish,
+    policy: &JitPolicy,
+) -> Result<AccessRequest, AccessError> {
+    wish.check_against(policy)?;
+    let now = ajar.ports.clock.now();
+    let id = RequestId::new(&wish.vm, &ajar.ports.ids.fresh());
+    let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
+    let what = wish.justification.clone().unwrap_or_else(|| "no justification given".into());
+    let request = AccessRequest {
+        id: id.clone(),
+        requester: caller.clone(),
+        wish,
+        requested_at: now,
+        status: Status::Requested,
+        reason: None,
+        close_reason: None,
+        start: None,
+        end: None,
+        points: Vec::new(),
+        history: 0,
+        guard: Some(guard),
+    };
+    history::create(ajar, request.clone(), Step::by(caller, format!("asked for access: {what}"))).await?;
+    let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
+    ajar.ports.store.commit(Table::Inbox, &inbox_partition(&caller.object_id), &[inbox]).await?;
+    message::send_request(ajar, &id).await;
+    tracing::info!(request = %id, requester = caller.object_id, vm = %request.wish.vm, "access requested");
+    Ok(request)
+}
+
+/// The partition of a person's requests in table `inbox`.
+pub(crate) fn inbox_partition(object_id: &str) -> Key {
+    Key::new([object_id.to_ascii_lowercase()])
+}
+
+/// The policy of `vm`, for a caller who may ask for access under it.
+pub(crate) async fn authorised_policy(
+    ajar: &Ajar,
+    caller: &Caller,
+    vm: &ResourceId,
+) -> Result<JitPolicy, AccessError> {
+    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::Initiate, Action::ReadVm]).await?;
+    match configure::read(ajar, vm).await? {
+        Some(stored) if stored.content.state == PolicyState::Enabled => Ok(stored.content),
+        _ => Err(AccessError::NotFound(format!(
+            "{} has no JIT policy in force: nothing is kept shut there, and nothing can be asked for. Whoever \
+             may configure it can turn JIT on",
+            vm.name()
+        ))),
+    }
+}

@@ -1,0 +1,194 @@
+//! The minute sweep: does what is due, whatever happened to its message.
+
+use crate::Ajar;
+use crate::configure;
+use crate::decide::{self, Decided};
+use crate::document::{Document, stored};
+use crate::due::{self, Due, DueRef, Task};
+use crate::error::AccessError;
+use crate::ports::store::{Range, Table};
+use crate::reconcile::{self, Outcome, SECOND_LOOK};
+use crate::store_marker;
+use ajar_network::resource_id::ResourceId;
+use futures::stream::{self, StreamExt};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// How many due rows one sweep takes on; the next one takes the rest, oldest first.
+const MOST_ROWS: usize = 5_000;
+
+/// How many points or requests are worked on at once.
+const CONCURRENCY: usize = 8;
+
+/// After so long a sweep begins nothing new: the next one runs every minute.
+const LONGEST: SignedDuration = SignedDuration::from_secs(40);
+
+/// How long a row is kept whose subject is not there yet: whoever wrote it may be about to write that.
+const ORPHAN_KEPT: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Rows that were due.
+    pub due: usize,
+    /// Rows done with and removed.
+    pub done: usize,
+    /// Rows whose work failed; they stay due.
+    pub failed: usize,
+    /// Rules closed by their described end because the store is lost or unreadable.
+    pub closed_by_description: usize,
+}
+
+/// Does what is due.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when the store cannot be read and Azure neither. When only the store cannot
+/// be read, what is past its described end is closed.
+pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
+    let found = match store_marker::is_present(ajar).await {
+        Ok(true) => read_due(ajar).await,
+        Ok(false) => return close_all_described(ajar, "empty").await,
+        Err(error) => Err(error),
+    };
+    let rows = match found {
+        Ok(rows) => rows,
+        Err(error) => {
+            tracing::error!(error = error.log_text(), "the store cannot be read");
+            return close_all_described(ajar, "unreadable").await;
+        }
+    };
+    let mut report = SweepReport { due: rows.len(), ..SweepReport::default() };
+    let started = ajar.ports.clock.now();
+    let mut results = stream::iter(group(rows).into_values())
+        .map(|group| async move {
+            if ajar.ports.clock.now().duration_since(started) > LONGEST {
+                return (0, 0);
+            }
+            let size = group.len();
+            match work(ajar, &group).await {
+                Ok(done) => (done, 0),
+                Err(error) => {
+                    tracing::error!(
+                        task = ?group.first().map(|due| &due.due.task),
+                        error = error.log_text(),
+                        "due work failed and stays due"
+                    );
+                    (0, size)
+                }
+            }
+        })
+        .buffer_unordered(CONCURRENCY);
+    while let Some((done, failed)) = results.next().await {
+        report.done += done;
+        report.failed += failed;
+    }
+    drop(results);
+    tracing::info!(due = report.due, done = report.done, failed = report.failed, "swept");
+    Ok(report)
+}
+
+async fn read_due(ajar: &Ajar) -> Result<Vec<DueRef>, AccessError> {
+    let now = ajar.ports.clock.now();
+    let range = Range::up_to(due::last_partition(now));
+    let mut rows = Vec::new();
+    let mut from = None;
+    loop {
+        let page = ajar.ports.store.scan(Table::Due, &range, from.as_ref(), 1000).await?;
+        for row in &page.rows {
+            match stored::<Due>(row) {
+                Ok(due) if due.content.at <= now => {
+                    rows.push(DueRef { due: due.content, etag: due.etag.0 });
+                }
+                Ok(_) => {}
+                // One row that cannot be read must not keep the others from being done.
+                Err(error) => tracing::error!(error = error.log_text(), "a {} cannot be read", Due::NAME),
+            }
+        }
+        match page.next {
+            Some(next) if rows.len() < MOST_ROWS => from = Some(next),
+            _ => return Ok(rows),
+        }
+    }
+}
+
+/// Rows by what does them at once: all of one point together, every other task by itself.
+fn group(rows: Vec<DueRef>) -> BTreeMap<(Timestamp, String), Vec<DueRef>> {
+    let mut by_subject: BTreeMap<String, Vec<DueRef>> = BTreeMap::new();
+    for row in rows {
+        let subject = match &row.due.task {
+            Task::Decide { request } => request.as_str().to_owned(),
+            Task::Project { vm } => vm.to_lowercase(),
+            Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
+                point.to_lowercase()
+            }
+        };
+        by_subject.entry(subject).or_default().push(row);
+    }
+    // Oldest first: what has been open too long is shut before anything else.
+    by_subject
+        .into_iter()
+        .map(|(subject, group)| {
+            let oldest = group.iter().map(|row| row.due.at).min().unwrap_or(Timestamp::MAX);
+            ((oldest, subject), group)
+        })
+        .collect()
+}
+
+/// Does one group; returns how many of its rows are done with.
+async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
+    let Some(first) = group.first() else { return Ok(0) };
+    match &first.due.task {
+        Task::Decide { request } => {
+            let decided = decide::decide(ajar, request).await?;
+            let is_young = ajar.ports.clock.now() < first.due.at + ORPHAN_KEPT;
+            if decided == Decided::NoSuchRequest && is_young {
+                return Ok(0);
+            }
+        }
+        Task::Project { vm } => configure::project(ajar, vm).await?,
+        Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
+            return reconcile_due(ajar, point, group).await;
+        }
+    }
+    for row in group {
+        due::forget(ajar, row).await?;
+    }
+    Ok(group.len())
+}
+
+async fn reconcile_due(ajar: &Ajar, point: &ResourceId, group: &[DueRef]) -> Result<usize, AccessError> {
+    if reconcile::reconcile(ajar, point).await? != Outcome::Clean {
+        // Held by another, still under way or blind: the rows stay for the next sweep.
+        return Ok(0);
+    }
+    for row in group {
+        if matches!(row.due.task, Task::Expire { .. }) {
+            let at = ajar.ports.clock.now() + SECOND_LOOK;
+            due::note(ajar, at, Task::Look { point: point.clone() }).await?;
+        }
+        due::forget(ajar, row).await?;
+    }
+    Ok(group.len())
+}
+
+/// Closes every managed allow rule whose described end is past, in all subscriptions. No deny rule goes.
+async fn close_all_described(ajar: &Ajar, state: &str) -> Result<SweepReport, AccessError> {
+    let mut report = SweepReport::default();
+    for subscription in &ajar.settings.subscriptions {
+        for nsg in ajar.ports.azure.network_security_groups(subscription).await? {
+            let Some(point) = nsg.id() else { continue };
+            match reconcile::close_described_in(ajar, point, &nsg).await {
+                Ok(closed) => report.closed_by_description += closed,
+                Err(error) => {
+                    report.failed += 1;
+                    tracing::error!(%point, error = error.log_text(), "rules past their end could not be closed");
+                }
+            }
+        }
+    }
+    tracing::warn!(
+        closed = report.closed_by_description,
+        "the store is {state}: only rules past their described end were closed"
+    );
+    Ok(report)
+}
