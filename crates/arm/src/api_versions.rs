@@ -1,0 +1,8 @@
+//! The API version asked for, per resource provider: one place to raise it, after reading what changed.
+
+/// `Microsoft.Network`.
+pub(crate) const NETWORK: &str = "2024-05-01";
+/// `Microsoft.Compute`.
+pub(crate) const COMPUTE: &str = "2024-07-01";
+/// `Microsoft.Authorization` role assignments and definitions.
+pub(crate) const AUTHORIZATION: &str = "2022-04-01";

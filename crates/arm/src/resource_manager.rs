@@ -1,0 +1,114 @@
+//! The port, put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ajar_access::ports::azure::{Azure, AzureError, RoleAssignment, RolePermissions, WriteOutcome};
+use ajar_access::ports::clock::Clock;
+use ajar_access::ports::identity::Tokens;
+use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
+use ajar_network::resource_id::ResourceId;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::address::{Endpoint, EndpointError};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Azure Resource Manager, spoken to as Ajar's own identity.
+#[derive(Clone)]
+pub struct ResourceManager {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) tokens: Arc<dyn Tokens>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for ResourceManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResourceManager").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl ResourceManager {
+    /// Azure Resource Manager at `endpoint`, [`crate::PUBLIC_ENDPOINT`] as a rule. Tokens are asked for the endpoint's
+    /// own origin and sent nowhere else. `clock` paces the wait for long operations.
+    ///
+    /// # Errors
+    /// When the endpoint is not an https origin.
+    pub fn new(
+        endpoint: &str,
+        tokens: Arc<dyn Tokens>,
+        client: reqwest::Client,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EndpointError> {
+        Ok(ResourceManager { endpoint: Endpoint::parse(endpoint)?, tokens, client, clock })
+    }
+
+    /// A client as this adapter wants it: 2 seconds to connect, and no redirects, which Azure Resource Manager does
+    /// not send. It may be shared with the other adapters. Each request has its own time-out of 15 seconds.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn client() -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("ajar/", env!("CARGO_PKG_VERSION")))
+            .build()
+    }
+}
+
+#[async_trait]
+impl Azure for ResourceManager {
+    async fn vm_estate(&self, vm: &ResourceId) -> Result<Vec<Value>, AzureError> {
+        self.read_vm_estate(vm).await
+    }
+
+    async fn subscription_estate(&self, subscription: &str) -> Result<Vec<Value>, AzureError> {
+        self.read_subscription_estate(subscription).await
+    }
+
+    async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError> {
+        self.read_nsg(nsg).await
+    }
+
+    async fn network_security_groups(
+        &self,
+        subscription: &str,
+    ) -> Result<Vec<NetworkSecurityGroup>, AzureError> {
+        self.list_nsgs(subscription).await
+    }
+
+    async fn put_rule(&self, nsg: &ResourceId, rule: &SecurityRule) -> Result<WriteOutcome, AzureError> {
+        self.write_rule(nsg, rule).await
+    }
+
+    async fn delete_rule(&self, nsg: &ResourceId, name: &str) -> Result<WriteOutcome, AzureError> {
+        self.remove_rule(nsg, name).await
+    }
+
+    async fn put_network_security_group(
+        &self,
+        nsg: &NetworkSecurityGroup,
+    ) -> Result<WriteOutcome, AzureError> {
+        self.write_nsg(nsg).await
+    }
+
+    async fn operation(&self, operation: &str) -> Result<WriteOutcome, AzureError> {
+        self.look_again(operation).await
+    }
+
+    async fn role_assignments(
+        &self,
+        scope: &str,
+        principal: &str,
+    ) -> Result<Vec<RoleAssignment>, AzureError> {
+        self.list_role_assignments(scope, principal).await
+    }
+
+    async fn role_permissions(&self, role_definition_id: &str) -> Result<Vec<RolePermissions>, AzureError> {
+        self.read_role_permissions(role_definition_id).await
+    }
+}
