@@ -1,1 +1,8 @@
-//! Adapter: the store on Azure Table Storage.
+#![doc = include_str!("../README.md")]
+
+mod entity;
+mod failure;
+mod service;
+mod transport;
+
+pub use service::{ConfigError, TableStore};
