@@ -1,1 +1,42 @@
-//! Development only: a state machine of the part of Azure that Ajar uses, and an HTTP shell around it.
+#![doc = include_str!("../README.md")]
+
+mod access_control;
+mod address;
+mod arm;
+mod arm_authorization;
+mod arm_write;
+mod back_references;
+mod catalogue;
+mod clock;
+mod control;
+mod directory;
+mod entra;
+mod estate;
+mod exchange;
+mod faults;
+mod http_shell;
+mod interface_addresses;
+mod network_security_group;
+mod operations;
+mod percent;
+mod probe;
+mod random;
+mod references;
+mod request_log;
+mod resource_path;
+mod security_rule;
+mod simulator;
+mod switches;
+mod throttle;
+mod tokens;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use estate::EstateError;
+pub use exchange::{Body, Reaction, Request, Response};
+pub use faults::{Fault, FaultKind, Matching};
+pub use http_shell::{Running, serve};
+pub use probe::{Decision, Packet, ProbeError, Verdict};
+pub use request_log::LogEntry;
+pub use simulator::{Admission, Change, Simulator};
+pub use switches::{Bucket, Overlap, Switches, Throttle};
+pub use tokens::TokenError;
