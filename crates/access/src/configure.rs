@@ -20,8 +20,9 @@ use crate::store_marker;
 use crate::submit::GUARD_DELAY;
 use ajar_network::estate::{Estate, VmNetwork};
 use ajar_network::resource_id::ResourceId;
+use jiff::SignedDuration;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// How often a change of a policy is tried again when others change it at the same time.
@@ -271,15 +272,14 @@ fn enforcement_points(resources: &[Value], vm: &ResourceId) -> Result<Vec<Policy
     let network: VmNetwork = Estate::from_resources(resources.iter().cloned())
         .vm(vm)
         .ok_or_else(|| AccessError::NotFound(format!("{vm} does not exist")))?;
-    let mut points: BTreeMap<ResourceId, BTreeSet<IpAddr>> = BTreeMap::new();
-    for nic in &network.nics {
-        for configuration in &nic.ip_configurations {
-            let Some(address) = configuration.address else { continue };
-            for nsg in [&configuration.subnet_nsg, &nic.nsg].into_iter().flatten() {
-                points.entry(nsg.clone()).or_default().insert(address);
-            }
-        }
+    if !network.problems.is_empty() {
+        return Err(AccessError::Unavailable {
+            what: "a part of the VM's network configuration",
+            retry_after: SignedDuration::from_secs(10),
+            reason: network.problems.join("; "),
+        });
     }
+    let points = network.enforcement_points();
     if points.is_empty() {
         return Err(AccessError::Conflict {
             code: "NoEnforcementPoint",
@@ -290,8 +290,5 @@ fn enforcement_points(resources: &[Value], vm: &ResourceId) -> Result<Vec<Policy
             ),
         });
     }
-    Ok(points
-        .into_iter()
-        .map(|(point, addresses)| PolicyPoint { point, addresses: addresses.into_iter().collect() })
-        .collect())
+    Ok(points.into_iter().map(|(point, addresses)| PolicyPoint { point, addresses }).collect())
 }

@@ -22,6 +22,8 @@ pub mod request;
 mod store_marker;
 pub mod submit;
 pub mod sweep;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use ajar_network::plan::DeploymentName;
 

@@ -1,0 +1,297 @@
+//! A small world for tests: the ports in memory, under one clock that the test moves, with failures on
+//! demand. Only compiled with the feature `testing`.
+
+mod azure;
+mod memory_store;
+
+pub use azure::FakeAzure;
+pub use memory_store::MemoryStore;
+
+use crate::ports::Ports;
+use crate::ports::bus::{Bus, BusError, Message, Queue};
+use crate::ports::clock::{Clock, Ids};
+use crate::ports::identity::{AuthenticationError, Authenticator, Caller};
+use crate::sweep::SweepReport;
+use crate::{Ajar, Settings, message, sweep};
+use ajar_network::plan::DeploymentName;
+use ajar_network::resource_id::ResourceId;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The subscription of the sample estate.
+pub const SUBSCRIPTION: &str = "11111111-1111-1111-1111-111111111111";
+
+/// When every test begins.
+pub const EPOCH: &str = "2026-11-24T12:00:00Z";
+
+/// Calls to the ports that may still succeed; a test uses it to fail at each step in turn.
+#[derive(Debug)]
+pub struct Budget {
+    left: AtomicI64,
+    after_effect: AtomicBool,
+}
+
+impl Budget {
+    fn new() -> Budget {
+        Budget { left: AtomicI64::new(i64::MAX), after_effect: AtomicBool::new(false) }
+    }
+
+    /// From now on `calls` calls succeed and every later one fails; the first that fails does so after its
+    /// effect when `after_effect` is set, as when an answer is lost.
+    pub fn limit(&self, calls: i64, after_effect: bool) {
+        self.left.store(calls, Ordering::SeqCst);
+        self.after_effect.store(after_effect, Ordering::SeqCst);
+    }
+
+    /// Everything succeeds again. Returns whether some call had failed.
+    pub fn lift(&self) -> bool {
+        self.left.swap(i64::MAX, Ordering::SeqCst) < 0
+    }
+
+    fn spend(&self) -> Verdict {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            left if left > 0 => Verdict::Succeed,
+            0 if self.after_effect.load(Ordering::SeqCst) => Verdict::LoseTheAnswer,
+            _ => Verdict::Fail,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Succeed,
+    Fail,
+    LoseTheAnswer,
+}
+
+/// Locks whether or not a failed test poisoned it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A clock that stands still until it is moved; sleeping moves it.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Timestamp>);
+
+impl ManualClock {
+    /// Moves the clock on.
+    pub fn advance(&self, by: SignedDuration) {
+        let mut now = lock(&self.0);
+        *now = now.saturating_add(by).unwrap_or(Timestamp::MAX);
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *lock(&self.0)
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        self.advance(duration.max(SignedDuration::ZERO));
+    }
+}
+
+/// Identifiers that count.
+#[derive(Debug, Default)]
+pub struct CountingIds(AtomicU64);
+
+impl Ids for CountingIds {
+    fn fresh(&self) -> String {
+        format!("{:032x}", self.0.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+}
+
+/// A bus that keeps what was sent until the test delivers it.
+#[derive(Debug)]
+pub struct FakeBus {
+    budget: Arc<Budget>,
+    waiting: Mutex<Vec<(Queue, Message)>>,
+    /// While set, nothing can be sent.
+    pub is_down: AtomicBool,
+}
+
+impl FakeBus {
+    /// The messages that wait, in the order they were sent.
+    pub fn waiting(&self) -> Vec<(Queue, Message)> {
+        lock(&self.waiting).clone()
+    }
+
+    /// Loses every message.
+    pub fn clear(&self) {
+        lock(&self.waiting).clear();
+    }
+
+    fn take_visible(&self, now: Timestamp) -> Vec<(Queue, Message)> {
+        let mut waiting = lock(&self.waiting);
+        let (visible, later) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition(|(queue, message)| *queue != Queue::Parked && message.at.is_none_or(|at| at <= now));
+        *waiting = later;
+        visible
+    }
+}
+
+#[async_trait]
+impl Bus for FakeBus {
+    async fn send(&self, queue: Queue, message: Message) -> Result<(), BusError> {
+        let unavailable = || BusError::Unavailable { reason: "made to fail".into(), retry_after: None };
+        let verdict = self.budget.spend();
+        if verdict == Verdict::Fail || self.is_down.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
+        lock(&self.waiting).push((queue, message));
+        if verdict == Verdict::LoseTheAnswer { Err(unavailable()) } else { Ok(()) }
+    }
+}
+
+/// Believes a token that is the name of a user of the sample estate.
+#[derive(Debug, Default)]
+pub struct FakeAuthenticator;
+
+#[async_trait]
+impl Authenticator for FakeAuthenticator {
+    async fn authenticate(&self, token: &str) -> Result<Caller, AuthenticationError> {
+        match token {
+            "alice" | "bob" | "carol" | "mallory" => Ok(user(token)),
+            _ => Err(AuthenticationError::Rejected("the token is not one of the sample users".into())),
+        }
+    }
+}
+
+/// A user of the sample estate: `alice` may configure and request, `bob` may request, `carol` may read,
+/// `mallory` may do nothing.
+pub fn user(name: &str) -> Caller {
+    Caller {
+        object_id: format!("{:0>8}-0000-0000-0000-000000000000", hex_of(name)),
+        tenant_id: "22222222-2222-2222-2222-222222222222".into(),
+        name: format!("{name}@contoso.example"),
+    }
+}
+
+fn hex_of(name: &str) -> String {
+    name.bytes().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The resource id of a VM of the sample estate.
+pub fn vm(name: &str) -> ResourceId {
+    id("Microsoft.Compute/virtualMachines", name)
+}
+
+/// The resource id of an NSG of the sample estate.
+pub fn nsg(name: &str) -> ResourceId {
+    id("Microsoft.Network/networkSecurityGroups", name)
+}
+
+#[expect(clippy::expect_used, reason = "the text is well formed for every name that a test would use")]
+fn id(kind: &str, name: &str) -> ResourceId {
+    ResourceId::parse(&format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/demo/providers/{kind}/{name}"))
+        .expect("a well-formed id")
+}
+
+/// Everything a test needs.
+pub struct World {
+    /// Durable state.
+    pub store: Arc<MemoryStore>,
+    /// Azure: two VMs behind one NSG that lets the Internet reach port 22, one behind two NSGs, one bare.
+    pub azure: Arc<FakeAzure>,
+    /// The bus.
+    pub bus: Arc<FakeBus>,
+    /// The clock.
+    pub clock: Arc<ManualClock>,
+    /// Failures on demand, counted over all ports.
+    pub budget: Arc<Budget>,
+    /// The use cases' view of all this.
+    pub ajar: Ajar,
+}
+
+impl World {
+    /// The sample estate, at [`EPOCH`], nothing configured.
+    #[expect(clippy::expect_used, reason = "both texts are literals that parse")]
+    pub fn new() -> World {
+        let budget = Arc::new(Budget::new());
+        let clock = Arc::new(ManualClock(Mutex::new(EPOCH.parse().expect("a timestamp"))));
+        let store = Arc::new(MemoryStore::new(Arc::clone(&budget)));
+        let azure = Arc::new(FakeAzure::new(Arc::clone(&budget)));
+        let bus = Arc::new(FakeBus {
+            budget: Arc::clone(&budget),
+            waiting: Mutex::default(),
+            is_down: AtomicBool::new(false),
+        });
+        let ajar = Ajar {
+            settings: Settings {
+                deployment: DeploymentName::parse("test").expect("a deployment name"),
+                subscriptions: vec![SUBSCRIPTION.into()],
+            },
+            ports: Ports {
+                store: store.clone(),
+                azure: azure.clone(),
+                bus: bus.clone(),
+                clock: clock.clone(),
+                ids: Arc::new(CountingIds::default()),
+            },
+        };
+        World { store, azure, bus, clock, budget, ajar }
+    }
+
+    /// Delivers every visible message, and those they cause, until none is left.
+    pub async fn deliver(&self) {
+        for _ in 0..1000 {
+            let visible = self.bus.take_visible(self.clock.now());
+            if visible.is_empty() {
+                return;
+            }
+            for (queue, sent) in visible {
+                self.handle(queue, &sent.body).await;
+            }
+        }
+    }
+
+    /// Handles one message as the queue's function would.
+    pub async fn handle(&self, queue: Queue, body: &str) {
+        match queue {
+            Queue::AccessRequests => match serde_json::from_str(body) {
+                Ok(read) => message::on_request_message(&self.ajar, read).await,
+                Err(error) => {
+                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+                }
+            },
+            Queue::Reconcile => match serde_json::from_str(body) {
+                Ok(read) => message::on_reconcile_message(&self.ajar, read).await,
+                Err(error) => {
+                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+                }
+            },
+            Queue::Parked => {}
+        }
+    }
+
+    /// Moves the clock on and delivers what has become visible.
+    pub async fn pass(&self, time: SignedDuration) {
+        self.clock.advance(time);
+        self.deliver().await;
+    }
+
+    /// Runs the minute sweep.
+    pub async fn sweep(&self) -> Result<SweepReport, crate::error::AccessError> {
+        sweep::sweep(&self.ajar).await
+    }
+
+    /// Moves on minute by minute, delivering and sweeping, as the host does.
+    pub async fn minutes(&self, count: u32) {
+        for _ in 0..count {
+            self.pass(SignedDuration::from_mins(1)).await;
+            // A sweep that fails is repeated by the next one; the test judges the state at the end.
+            let _ = self.sweep().await;
+            self.deliver().await;
+        }
+    }
+}
+
+impl Default for World {
+    fn default() -> World {
+        World::new()
+    }
+}
