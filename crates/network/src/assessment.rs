@@ -4,10 +4,25 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{SourceGroup, SourceSet};
-use crate::estate::Estate;
+use crate::address::{AddressSet, ServiceTag, SourceGroup, SourceSet};
+use crate::estate::{Estate, IpConfiguration, NsgLevel, OpenByDefault, VmNetwork};
+use crate::nsg::Access;
 use crate::ports::{Port, Protocol};
+use crate::reachability::{
+    Destination, Flow, InboundRules, Level, PathReach, Uncertainty, path_reach, public_space,
+};
 use crate::resource_id::ResourceId;
+
+pub use crate::reachability::Witness;
+
+/// The management ports, with the protocols a client can use on them: SSH, RDP (over UDP too) and WinRM.
+pub const MANAGEMENT_PORTS: [(Port, Protocol); 5] = [
+    (22, Protocol::Tcp),
+    (3389, Protocol::Tcp),
+    (3389, Protocol::Udp),
+    (5985, Protocol::Tcp),
+    (5986, Protocol::Tcp),
+];
 
 /// Whether just-in-time access is enabled on the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,28 +111,6 @@ pub struct Evidence {
     pub sources: SourceSet,
 }
 
-/// A packet that shows a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Witness {
-    /// Where it comes from.
-    pub source: IpAddr,
-    /// The groups its source must lie in for the packet to pass; empty: none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub within: Vec<SourceGroup>,
-    /// The groups its source must not lie in; empty: none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub outside: Vec<SourceGroup>,
-    /// The port it comes from.
-    pub source_port: Port,
-    /// The VM's private address.
-    pub destination: IpAddr,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// The VM's port.
-    pub port: Port,
-}
-
 /// A management port that someone can reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,8 +121,10 @@ pub struct Finding {
     pub port: Port,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// Who can reach it.
+    /// Who can reach it; where `certain` is false, who may be able to.
     pub sources: SourceSet,
+    /// Whether this is so whatever could not be read.
+    pub certain: bool,
     /// Whether the rules let the Internet in.
     pub internet: Internet,
     /// Whether the Internet has a way to the address: its own public address, or a load balancer. None: not known.
@@ -154,9 +149,277 @@ pub struct Assessment {
     pub findings: Vec<Finding>,
 }
 
-/// Judges a VM by the table in the design, section 5.
+/// Judges a VM by the table in the design, section 5: a port is open when a *custom* inbound rule lets someone in
+/// and every other NSG on the path passes it. Never Healthy when something needed could not be read.
 #[must_use]
 pub fn assess(estate: &Estate, vm: &ResourceId, jit: JitStatus) -> Assessment {
-    let _ = (estate, jit);
-    Assessment { vm: vm.clone(), status: Status::Unknown, reason: Reason::VmNotFound, findings: Vec::new() }
+    let verdict = |status, reason, findings| Assessment { vm: vm.clone(), status, reason, findings };
+    let resource_type = vm.resource_type();
+    if resource_type.eq_ignore_ascii_case("Microsoft.ClassicCompute/virtualMachines") {
+        return verdict(Status::NotSupported, Reason::ClassicVm, Vec::new());
+    }
+    if resource_type.eq_ignore_ascii_case("Microsoft.Compute/virtualMachineScaleSets/virtualMachines") {
+        return verdict(Status::NotSupported, Reason::ScaleSetInstance, Vec::new());
+    }
+    let Some(network) = estate.vm(vm) else {
+        return verdict(Status::Unknown, Reason::VmNotFound, Vec::new());
+    };
+    let has_nsg = network
+        .nics
+        .iter()
+        .any(|nic| nic.nsg.filters() || nic.ip_configurations.iter().any(|c| c.subnet_nsg.filters()));
+    let examined = examine(&network, has_nsg);
+    let protected_in_part = match jit {
+        JitStatus::Disabled => None,
+        JitStatus::Enabled => Some(false),
+        JitStatus::EnabledInPart => Some(true),
+    };
+    if let Some(protected_in_part) = protected_in_part {
+        return verdict(Status::Healthy, Reason::JitEnabled { protected_in_part }, examined.findings());
+    }
+    let (status, reason) = decide(&network, has_nsg, &examined);
+    verdict(status, reason, examined.findings())
+}
+
+/// What was found out about a VM, each finding with the index of where it belongs.
+struct Examined {
+    found: Vec<Found>,
+    problems: Vec<String>,
+}
+
+struct Found {
+    finding: Finding,
+    /// What shows that a firewall stands in the only way in; empty: none does.
+    firewall: Vec<String>,
+}
+
+impl Examined {
+    fn findings(&self) -> Vec<Finding> {
+        self.found.iter().map(|f| f.finding.clone()).collect()
+    }
+}
+
+fn decide(network: &VmNetwork, has_nsg: bool, examined: &Examined) -> (Status, Reason) {
+    let unreadable = || Reason::Unreadable { problems: examined.problems.clone() };
+    if !has_nsg {
+        if !examined.problems.is_empty() {
+            return (Status::Unknown, unreadable());
+        }
+        let configurations = || network.nics.iter().flat_map(|n| &n.ip_configurations);
+        let evidence: Vec<String> =
+            configurations().filter(|c| !has_way_around(c)).flat_map(|c| c.firewall.clone()).collect();
+        let no_way_around = configurations().all(|c| !has_way_around(c));
+        return if !evidence.is_empty() && no_way_around {
+            (Status::Unknown, Reason::BehindFirewall { evidence: distinct(evidence) })
+        } else {
+            (Status::NotApplicable, Reason::NoEnforcementPoint)
+        };
+    }
+    let certain = |f: &&Found| f.finding.certain;
+    if examined.found.iter().filter(certain).any(|f| f.firewall.is_empty()) {
+        return (Status::Unhealthy, Reason::ManagementPortsOpen);
+    }
+    if !examined.problems.is_empty() {
+        return (Status::Unknown, unreadable());
+    }
+    let evidence: Vec<String> = examined.found.iter().flat_map(|f| f.firewall.clone()).collect();
+    if evidence.is_empty() {
+        (Status::Healthy, Reason::NsgClosed)
+    } else {
+        (Status::Unknown, Reason::BehindFirewall { evidence: distinct(evidence) })
+    }
+}
+
+fn distinct(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+/// Whether the Internet can get to the address without passing a firewall: what makes the firewall count for
+/// nothing. A load balancer that cannot be read is no proof of such a way.
+fn has_way_around(configuration: &IpConfiguration) -> bool {
+    configuration.public_ip.is_some()
+        || configuration.load_balancers.iter().any(|b| b.is_public == Some(true))
+}
+
+fn examine(network: &VmNetwork, vm_has_nsg: bool) -> Examined {
+    let mut examined = Examined { found: Vec::new(), problems: network.problems.clone() };
+    for nic in &network.nics {
+        for configuration in &nic.ip_configurations {
+            let filtered = nic.nsg.filters() || configuration.subnet_nsg.filters();
+            if !filtered && vm_has_nsg && !may_have_way_in(configuration) {
+                continue;
+            }
+            let Some(address) = configuration.address else {
+                examined.problems.push(format!("the private address of {} is not known", configuration.name));
+                continue;
+            };
+            let firewall =
+                if has_way_around(configuration) { Vec::new() } else { configuration.firewall.clone() };
+            let destination =
+                Destination { address, groups: Some(configuration.application_security_groups.clone()) };
+            let levels: Vec<Level<'_>> =
+                [&configuration.subnet_nsg, &nic.nsg].into_iter().filter_map(level).collect();
+            for (port, protocol) in MANAGEMENT_PORTS {
+                let flow = Flow { destination: destination.clone(), protocol, port };
+                let judged = if levels.is_empty() {
+                    unfiltered(configuration, &flow, vm_has_nsg)
+                } else {
+                    filtered_finding(configuration, &flow, &path_reach(&levels, &flow))
+                };
+                examined.problems.extend(judged.problems);
+                examined
+                    .found
+                    .extend(judged.finding.map(|finding| Found { finding, firewall: firewall.clone() }));
+            }
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    examined.problems.retain(|p| seen.insert(p.clone()));
+    examined
+}
+
+fn level(nsg: &NsgLevel) -> Option<Level<'_>> {
+    match nsg {
+        NsgLevel::None => None,
+        NsgLevel::Known { id, nsg } => {
+            Some(Level::Filtered { nsg: id.clone(), rules: InboundRules::of(nsg) })
+        }
+        NsgLevel::Unreadable { subject, explanation } => Some(Level::Unreadable(Uncertainty {
+            subject: subject.clone(),
+            explanation: explanation.clone(),
+        })),
+    }
+}
+
+struct Judged {
+    finding: Option<Finding>,
+    problems: Vec<String>,
+}
+
+fn filtered_finding(configuration: &IpConfiguration, flow: &Flow, reach: &PathReach) -> Judged {
+    let certain = !reach.certain_by_custom_rule.is_empty();
+    let sources =
+        if certain { reach.certain_by_custom_rule.clone() } else { reach.possible_by_custom_rule.clone() };
+    if sources.is_empty() {
+        return Judged { finding: None, problems: Vec::new() };
+    }
+    let evidence = reach
+        .points
+        .iter()
+        .flat_map(|(nsg, decisions)| {
+            decisions.iter().filter(|d| d.access != Some(Access::Deny)).map(move |d| (nsg, d))
+        })
+        .map(|(nsg, d)| Evidence {
+            enforcement_point: nsg.clone(),
+            rule: d.rule.clone(),
+            priority: d.priority,
+            sources: d.possible.intersection(&sources),
+        })
+        .filter(|e| !e.sources.is_empty())
+        .collect();
+    let problems = if certain {
+        Vec::new()
+    } else {
+        reach.uncertainties.iter().map(|u| format!("{}: {}", u.subject, u.explanation)).collect()
+    };
+    let finding = Finding {
+        address: flow.destination.address,
+        port: flow.port,
+        protocol: flow.protocol,
+        internet: internet_among(&sources),
+        way_in: configuration.way_in(flow.port, flow.protocol),
+        witness: reach.witness.clone(),
+        sources,
+        certain,
+        evidence,
+    };
+    Judged { finding: Some(finding), problems }
+}
+
+/// An address without any NSG: the virtual network gets in, and the Internet if its way in is open by default
+/// (Basic public addresses and load balancers; Standard ones are closed until an NSG allows).
+fn unfiltered(configuration: &IpConfiguration, flow: &Flow, vm_has_nsg: bool) -> Judged {
+    let address = flow.destination.address;
+    let mut sources = SourceSet::from_tag(ServiceTag::virtual_network()).of_family(address);
+    let open = configuration.open_without_nsg(flow.port, flow.protocol);
+    let way_in = configuration.way_in(flow.port, flow.protocol);
+    let mut problems = Vec::new();
+    let mut certain = true;
+    match open {
+        OpenByDefault::Yes => sources = SourceSet::from_addresses(AddressSet::family_of(address)),
+        OpenByDefault::No if vm_has_nsg => return Judged { finding: None, problems },
+        OpenByDefault::No => {}
+        OpenByDefault::Unknown if vm_has_nsg => {
+            sources = SourceSet::from_addresses(AddressSet::family_of(address));
+            certain = false;
+            problems.push(format!(
+                "{} has no NSG, and whether its public address or load balancer is open by default (SKU) is not known",
+                configuration.name
+            ));
+        }
+        OpenByDefault::Unknown => {}
+    }
+    let finding = Finding {
+        address,
+        port: flow.port,
+        protocol: flow.protocol,
+        internet: internet_among(&sources),
+        way_in,
+        evidence: Vec::new(),
+        witness: path_reach(&[], flow).witness.filter(|_| open == OpenByDefault::Yes),
+        sources,
+        certain,
+    };
+    Judged { finding: Some(finding), problems }
+}
+
+fn may_have_way_in(configuration: &IpConfiguration) -> bool {
+    configuration.public_ip.is_some()
+        || configuration.load_balancers.iter().any(|b| b.is_public != Some(false))
+}
+
+/// Whether the Internet is among the sources, judged by addresses: `0.0.0.0/0`, two halves, `*` and `Internet` are
+/// the same to it. A known tag whose addresses anyone can rent (`AzureCloud`) counts as some of the Internet.
+#[must_use]
+pub fn internet_among(sources: &SourceSet) -> Internet {
+    let mut at_large = AddressSet::empty();
+    let mut some = false;
+    for term in sources.terms() {
+        let outside_internet =
+            term.outside.iter().any(|g| matches!(g, SourceGroup::Tag(tag) if tag.is_internet()));
+        let public = term.addresses.intersection(public_space());
+        if outside_internet || public.is_empty() {
+            continue;
+        }
+        let mut only_internet = true;
+        let mut inner = false;
+        for group in &term.within {
+            match group {
+                SourceGroup::Tag(tag) if tag.is_internet() => {}
+                SourceGroup::Tag(tag) if tag.is_virtual_network() || tag.is_azure_load_balancer() => {
+                    inner = true
+                }
+                SourceGroup::ApplicationSecurityGroup(_) => inner = true,
+                SourceGroup::Tag(_) => only_internet = false,
+            }
+        }
+        if inner {
+            continue;
+        }
+        if only_internet {
+            at_large = at_large.union(&public);
+        } else {
+            some = true;
+        }
+    }
+    let whole = public_space();
+    if at_large.v4_count() * 2 >= whole.v4_count() || at_large.v6_count() >= whole.v6_count() / 2 {
+        Internet::Everyone
+    } else if some || !at_large.is_empty() {
+        Internet::Some
+    } else {
+        Internet::None
+    }
 }
