@@ -23,6 +23,10 @@ use std::sync::Arc;
 /// (<https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions>).
 const REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
+/// The most bytes of one entity as ASCII JSON. Azurite holds the JSON of an update, escapes included, to the
+/// limit that Azure has for what it stores, where text takes two bytes a unit and a document never comes near.
+const ENTITY_BYTES: usize = 1024 * 1024;
+
 /// More than the lines around one change of a batch take: boundary, headers and a URL of two keys of at most
 /// 512 bytes, an etag included.
 const BYTES_AROUND_A_CHANGE: usize = 2 * 1024;
