@@ -1,2 +1,20 @@
-//! The custom handler executable.
-fn main() {}
+//! The custom handler executable: configuration -> adapters -> functions -> serve.
+
+mod adapters;
+mod configuration;
+mod functions;
+mod process_request;
+mod reconcile;
+mod sweep_expired;
+mod system;
+
+use custom_handler::Exit;
+
+fn main() -> Exit {
+    custom_handler::logging::init();
+    custom_handler::run(async {
+        let configuration = configuration::Configuration::from_variables(|name| std::env::var(name).ok())?;
+        let world = adapters::connect(&configuration)?;
+        Ok::<_, configuration::ConfigurationError>(functions::functions(world))
+    })
+}

@@ -1,0 +1,79 @@
+//! The adapters behind the use cases' ports, as the configuration says. Nothing is connected to here: each
+//! adapter calls out when it is first used, so that a cold start waits for nobody.
+
+use crate::configuration::{Configuration, ConfigurationError, StoreConfiguration};
+use crate::system::{RandomIds, SystemClock};
+use ajar_access::ports::Ports;
+use ajar_access::ports::clock::Clock;
+use ajar_access::ports::identity::{Authenticator, Tokens};
+use ajar_access::ports::store::Store;
+use ajar_access::{Ajar, Settings};
+use ajar_arm::ResourceManager;
+use ajar_bus::{Namespace, ServiceBus};
+use ajar_embedded_store::EmbeddedStore;
+use ajar_entra::{EntraAuthenticator, ManagedIdentity};
+use ajar_tables::TableStore;
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// What the functions work with.
+pub(crate) struct World {
+    pub(crate) ajar: Ajar,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+}
+
+/// Builds the adapters.
+///
+/// # Errors
+/// [`ConfigurationError`] naming the setting that an adapter refuses.
+pub(crate) fn connect(configuration: &Configuration) -> Result<World, ConfigurationError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let client = ResourceManager::client().map_err(about("TLS"))?;
+    let identity = Arc::new(
+        ManagedIdentity::new(configuration.identity.clone(), client.clone(), clock.clone())
+            .map_err(about("IDENTITY_ENDPOINT"))?,
+    );
+    let tokens: Arc<dyn Tokens> = identity.clone();
+    let store: Arc<dyn Store> = match &configuration.store {
+        StoreConfiguration::File(file) => {
+            Arc::new(EmbeddedStore::open(file).map_err(about("AJAR_STORE_FILE"))?)
+        }
+        // Only a local Azurite is spoken to without TLS, with the account that everybody knows.
+        StoreConfiguration::Tables(endpoint) if endpoint.starts_with("http://") => {
+            Arc::new(TableStore::azurite(endpoint).map_err(about("AJAR_TABLES_ENDPOINT"))?)
+        }
+        StoreConfiguration::Tables(endpoint) => {
+            Arc::new(TableStore::entra(endpoint, identity).map_err(about("AJAR_TABLES_ENDPOINT"))?)
+        }
+    };
+    let azure =
+        ResourceManager::new(&configuration.arm_endpoint, tokens.clone(), client.clone(), clock.clone())
+            .map_err(about("AJAR_ARM_ENDPOINT"))?;
+    let namespace = match &configuration.bus.endpoint {
+        Some(endpoint) => Namespace::at(endpoint).map_err(about("AJAR_SERVICE_BUS_ENDPOINT"))?,
+        None => Namespace::azure(&configuration.bus.namespace)
+            .map_err(about("ServiceBusConnection__fullyQualifiedNamespace"))?,
+    };
+    let authenticator = EntraAuthenticator::new(&configuration.callers, client.clone(), clock.clone())
+        .map_err(about("AJAR_AUTHORITY, AJAR_TENANT_ID or AJAR_AUDIENCE"))?;
+    Ok(World {
+        ajar: Ajar {
+            settings: Settings {
+                deployment: configuration.deployment.name.clone(),
+                subscriptions: configuration.deployment.subscriptions.clone(),
+            },
+            ports: Ports {
+                store,
+                azure: Arc::new(azure),
+                bus: Arc::new(ServiceBus::new(namespace, tokens, client)),
+                clock,
+                ids: Arc::new(RandomIds),
+            },
+        },
+        authenticator: Arc::new(authenticator),
+    })
+}
+
+fn about<E: Display>(setting: &'static str) -> impl FnOnce(E) -> ConfigurationError {
+    move |error| ConfigurationError(vec![format!("{setting}: {error}")])
+}

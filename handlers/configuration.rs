@@ -1,0 +1,226 @@
+//! What the app settings say, read once at start. A setting that is missing or cannot work stops the start
+//! with its name and what it should hold; all of them are named at once.
+
+use ajar_entra::{AuthenticatorSettings, ManagedIdentitySettings, PUBLIC_AUTHORITY};
+use ajar_network::plan::DeploymentName;
+use std::path::PathBuf;
+
+/// Everything that the app settings say.
+pub(crate) struct Configuration {
+    pub(crate) deployment: DeploymentConfiguration,
+    pub(crate) callers: AuthenticatorSettings,
+    pub(crate) identity: ManagedIdentitySettings,
+    /// `AJAR_ARM_ENDPOINT`: Azure Resource Manager, the public cloud's by default.
+    pub(crate) arm_endpoint: String,
+    pub(crate) store: StoreConfiguration,
+    pub(crate) bus: BusConfiguration,
+}
+
+/// What this deployment is and looks after.
+pub(crate) struct DeploymentConfiguration {
+    /// `AJAR_DEPLOYMENT`: part of every rule's name.
+    pub(crate) name: DeploymentName,
+    /// `AJAR_SUBSCRIPTIONS`: GUIDs, separated by commas.
+    pub(crate) subscriptions: Vec<String>,
+}
+
+/// Where state is kept.
+pub(crate) enum StoreConfiguration {
+    /// `AJAR_TABLES_ENDPOINT`: Table Storage, or a local Azurite.
+    Tables(String),
+    /// `AJAR_STORE_FILE`: one file, for a first run without either.
+    File(PathBuf),
+}
+
+/// Where messages go.
+pub(crate) struct BusConfiguration {
+    /// `ServiceBusConnection__fullyQualifiedNamespace`: the namespace that the host receives from.
+    pub(crate) namespace: String,
+    /// `AJAR_SERVICE_BUS_ENDPOINT`: a local broker to send to instead.
+    pub(crate) endpoint: Option<String>,
+}
+
+/// Settings that are missing or cannot work.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConfigurationError(pub(crate) Vec<String>);
+
+impl std::fmt::Display for ConfigurationError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the app settings need mending: {}", self.0.join("; "))
+    }
+}
+
+/// Reads settings and gathers what is wrong with them.
+struct Reader<F> {
+    variable: F,
+    problems: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The setting as `parse` reads it; a problem is noted when it is missing or `parse` has none.
+    fn required<T>(&mut self, name: &str, holds: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let parsed = match self.optional(name) {
+            Some(value) => parse(&value).ok_or("does not hold"),
+            None => Err("is not set; it should hold"),
+        };
+        parsed.map_err(|how| self.problems.push(format!("{name} {how} {holds}"))).ok()
+    }
+}
+
+impl Configuration {
+    /// Reads the settings.
+    pub(crate) fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Configuration, ConfigurationError> {
+        let mut reader = Reader { variable, problems: Vec::new() };
+        let name = reader.required(
+            "AJAR_DEPLOYMENT",
+            "a name of 1 to 12 lower-case letters and digits, such as prod",
+            |value| DeploymentName::parse(value).ok(),
+        );
+        let subscriptions = reader.required(
+            "AJAR_SUBSCRIPTIONS",
+            "the subscriptions to look after: GUIDs, separated by commas",
+            guids,
+        );
+        let tenant =
+            reader.required("AJAR_TENANT_ID", "the Entra tenant's id, a GUID", |value| guid(value.trim()));
+        let audiences = reader.required(
+            "AJAR_AUDIENCE",
+            "Ajar's own application id URI or client id (or both, separated by commas), never Azure Resource \
+             Manager's",
+            |value| Some(value.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>()),
+        );
+        let store = read_store(&mut reader);
+        let namespace = reader.required(
+            "ServiceBusConnection__fullyQualifiedNamespace",
+            "the Service Bus namespace's full host name, such as contoso.servicebus.windows.net",
+            |value| value.contains('.').then(|| value.to_owned()),
+        );
+        let identity = ManagedIdentitySettings::from_variables(|name| (reader.variable)(name));
+        if let Err(error) = &identity {
+            reader.problems.push(error.to_string());
+        }
+        let authority = reader.optional("AJAR_AUTHORITY").unwrap_or_else(|| PUBLIC_AUTHORITY.to_owned());
+        let arm_endpoint =
+            reader.optional("AJAR_ARM_ENDPOINT").unwrap_or_else(|| ajar_arm::PUBLIC_ENDPOINT.to_owned());
+        let endpoint = reader.optional("AJAR_SERVICE_BUS_ENDPOINT");
+        match (name, subscriptions, tenant, audiences, store, namespace, identity) {
+            (
+                Some(name),
+                Some(subscriptions),
+                Some(tenant),
+                Some(audiences),
+                Some(store),
+                Some(namespace),
+                Ok(identity),
+            ) => Ok(Configuration {
+                deployment: DeploymentConfiguration { name, subscriptions },
+                callers: AuthenticatorSettings { authority, tenant, audiences },
+                identity,
+                arm_endpoint,
+                store,
+                bus: BusConfiguration { namespace, endpoint },
+            }),
+            _ => Err(ConfigurationError(reader.problems)),
+        }
+    }
+}
+
+fn read_store<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<StoreConfiguration> {
+    match (reader.optional("AJAR_TABLES_ENDPOINT"), reader.optional("AJAR_STORE_FILE")) {
+        (Some(endpoint), None) => Some(StoreConfiguration::Tables(endpoint)),
+        (None, Some(file)) => Some(StoreConfiguration::File(file.into())),
+        (both, _) => {
+            let how = if both.is_some() { "are both set" } else { "are both missing" };
+            reader.problems.push(format!(
+                "AJAR_TABLES_ENDPOINT and AJAR_STORE_FILE {how}: set one, the first to \
+                 https://<account>.table.core.windows.net, or, to try Ajar out, the second to a file"
+            ));
+            None
+        }
+    }
+}
+
+fn guids(text: &str) -> Option<Vec<String>> {
+    text.split(',').map(|one| guid(one.trim())).collect()
+}
+
+fn guid(text: &str) -> Option<String> {
+    uuid::Uuid::try_parse(text).ok().map(|id| id.hyphenated().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const GOOD: [(&str, &str); 8] = [
+        ("AJAR_DEPLOYMENT", "prod"),
+        ("AJAR_SUBSCRIPTIONS", "11111111-1111-1111-1111-111111111111, 22222222-2222-2222-2222-222222222222"),
+        ("AJAR_TENANT_ID", "33333333-3333-3333-3333-333333333333"),
+        ("AJAR_AUDIENCE", "api://ajar"),
+        ("AJAR_TABLES_ENDPOINT", "https://state.table.core.windows.net"),
+        ("ServiceBusConnection__fullyQualifiedNamespace", "contoso.servicebus.windows.net"),
+        ("IDENTITY_ENDPOINT", "http://127.0.0.1:4141/msi/token"),
+        ("IDENTITY_HEADER", "secret"),
+    ];
+
+    fn read(change: impl Fn(&mut BTreeMap<String, String>)) -> Result<Configuration, ConfigurationError> {
+        let mut settings = GOOD.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        change(&mut settings);
+        Configuration::from_variables(|name| settings.get(name).cloned())
+    }
+
+    #[test]
+    fn good_settings_are_read() {
+        let configuration = read(|_| {}).unwrap();
+        assert_eq!(configuration.deployment.subscriptions.len(), 2);
+        assert_eq!(configuration.arm_endpoint, "https://management.azure.com");
+        assert!(matches!(configuration.store, StoreConfiguration::Tables(_)));
+    }
+
+    #[test]
+    fn each_missing_setting_is_named() {
+        for (name, _) in GOOD {
+            for value in [None, Some("  ")] {
+                let Err(error) = read(|settings| {
+                    settings.remove(name);
+                    settings.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+                }) else {
+                    panic!("{name} is not needed")
+                };
+                assert!(error.0.len() == 1 && error.0[0].contains(name), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let Err(error) = read(|settings| {
+            settings.insert("AJAR_DEPLOYMENT".into(), "Prod!".into());
+            settings.insert("AJAR_SUBSCRIPTIONS".into(), "mine".into());
+            settings.insert("AJAR_TENANT_ID".into(), "contoso.com".into());
+            settings.insert("AJAR_STORE_FILE".into(), "ajar.redb".into());
+            settings.insert("ServiceBusConnection__fullyQualifiedNamespace".into(), "contoso".into());
+            settings.remove("IDENTITY_HEADER");
+        }) else {
+            panic!("six wrong settings were accepted")
+        };
+        assert_eq!(error.0.len(), 6, "{error}");
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let Err(error) = read(|settings| {
+            settings.remove("AJAR_DEPLOYMENT");
+        }) else {
+            panic!("a missing setting was accepted")
+        };
+        assert!(!error.to_string().contains("secret"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Which function does what: each name is a folder here with its `function.json`.
+
+use crate::adapters::World;
+use crate::{process_request, reconcile, sweep_expired};
+use ajar_access::Ajar;
+use custom_handler::Functions;
+
+/// Registers every function. `api` and `azure_api` are HTTP functions: their requests reach the router.
+pub(crate) fn functions(World { ajar, authenticator }: World) -> Functions {
+    let with = |ajar: &Ajar| ajar.clone();
+    let (requests, points, sweeps) = (with(&ajar), with(&ajar), with(&ajar));
+    Functions::new()
+        .http(ajar_http_api::router(ajar, authenticator))
+        .queue("process_request", move |message, _| process_request::run(requests.clone(), message))
+        .queue("reconcile", move |message, _| reconcile::run(points.clone(), message))
+        .timer("sweep_expired", move |event, _| sweep_expired::run(sweeps.clone(), event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ajar_access::testing::{FakeAuthenticator, World as Fakes};
+    use std::sync::Arc;
+
+    #[test]
+    fn every_folder_is_registered_with_its_trigger_and_nothing_else_is() {
+        let world = World { ajar: Fakes::new().ajar, authenticator: Arc::new(FakeAuthenticator) };
+        let registered = functions(world);
+        assert_eq!(registered.check_against(env!("CARGO_MANIFEST_DIR")), Ok(()));
+        assert_eq!(registered.names().count(), 3);
+    }
+}

@@ -1,0 +1,18 @@
+//! Queue `reconcile`: brings one enforcement point to its desired state.
+
+use ajar_access::Ajar;
+use ajar_access::message;
+use ajar_access::ports::bus::Queue;
+use custom_handler::ServiceBusMessage;
+use std::convert::Infallible;
+
+/// Never fails: what cannot be done now is sent again by a scheduled copy.
+pub(crate) async fn run(ajar: Ajar, message: ServiceBusMessage) -> Result<(), Infallible> {
+    match message.json() {
+        Ok(point) => message::on_reconcile_message(&ajar, point).await,
+        Err(error) => {
+            message::park_unreadable(&ajar, Queue::Reconcile, &message.body, &error.to_string()).await;
+        }
+    }
+    Ok(())
+}
