@@ -333,9 +333,15 @@ enum Kind<'a> {
 impl<'a> Write<'a> {
     fn of(partition: &Key, change: &'a Change) -> Result<Write<'a>, StoreError> {
         let json = |row: &Key, document: &str| {
-            to_json(partition, row, document).map_err(|error| StoreError::TooLarge {
+            let json = to_json(partition, row, document).map_err(|error| StoreError::TooLarge {
                 reason: format!("the entity cannot be made: {error}"),
-            })
+            })?;
+            if json.get().len() > ENTITY_BYTES {
+                return Err(StoreError::TooLarge {
+                    reason: format!("a row takes at most {ENTITY_BYTES} bytes as ASCII JSON"),
+                });
+            }
+            Ok(json)
         };
         let kind = match change {
             Change::Insert { row, document } => Kind::Insert(json(row, document)?),
@@ -428,19 +434,60 @@ mod tests {
         assert_eq!(filter(&Range::up_to(Key::new(["q"]))), "PartitionKey le 'q'");
     }
 
+    /// Gives the token `text`, or none when there is no text.
+    #[derive(Debug)]
+    struct Token(Option<&'static str>);
+
+    #[async_trait]
+    impl TokenCredential for Token {
+        async fn get_token(&self, scopes: &[&str]) -> azure_core::Result<azure_core::auth::AccessToken> {
+            assert_eq!(scopes, ["https://storage.azure.com/.default"]);
+            let refused =
+                || azure_core::Error::message(azure_core::error::ErrorKind::Credential, "no identity");
+            let text = self.0.ok_or_else(refused)?;
+            // The SDK does not look at the expiry: keeping tokens is the credential's business.
+            Ok(azure_core::auth::AccessToken::new(text, std::time::SystemTime::UNIX_EPOCH.into()))
+        }
+        async fn clear_cache(&self) -> azure_core::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_carry_the_token() {
+        use tokio::io::AsyncReadExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let location = CloudLocation::Custom { account: "a".to_owned(), uri };
+        let credentials = StorageCredentials::token_credential(Arc::new(Token(Some("the-token"))));
+        let store = TableStore::over(location, credentials, Transport::new(AZURE, true).unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            String::from_utf8(head).unwrap()
+        });
+        // A write, as only reads are repeated: the server takes one request and goes.
+        let put = [Change::Put { row: Key::new(["r"]), document: "{}".to_owned() }];
+        store.commit(Table::Due, &Key::new(["p"]), &put).await.unwrap_err();
+        let head = server.await.unwrap();
+        assert!(head.starts_with("PUT /due(PartitionKey='p',RowKey='r') HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("authorization: Bearer the-token\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn no_token_is_unavailable_and_says_why() {
+        let store = TableStore::entra("https://a.table.core.windows.net", Arc::new(Token(None))).unwrap();
+        let error = store.get(Table::Due, &Key::new(["p"]), &Key::new(["r"])).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("no token for Table Storage") && text.contains("no identity"), "{text}");
+    }
+
     #[test]
     fn tokens_go_to_https_only() {
-        #[derive(Debug)]
-        struct NoToken;
-        #[async_trait]
-        impl TokenCredential for NoToken {
-            async fn get_token(&self, _: &[&str]) -> azure_core::Result<azure_core::auth::AccessToken> {
-                Err(azure_core::Error::message(azure_core::error::ErrorKind::Credential, "none"))
-            }
-            async fn clear_cache(&self) -> azure_core::Result<()> {
-                Ok(())
-            }
-        }
         for wrong in [
             "http://a.table.core.windows.net",
             "a.table.core.windows.net",
@@ -449,11 +496,11 @@ mod tests {
             "https://user@a.table.core.windows.net",
             "",
         ] {
-            let refused = TableStore::entra(wrong, Arc::new(NoToken));
+            let refused = TableStore::entra(wrong, Arc::new(Token(None)));
             assert!(matches!(refused, Err(ConfigError::Endpoint { .. })), "{wrong}");
         }
         for right in ["https://a.table.core.windows.net", "https://a.table.core.windows.net/"] {
-            TableStore::entra(right, Arc::new(NoToken)).unwrap();
+            TableStore::entra(right, Arc::new(Token(None))).unwrap();
         }
     }
 
