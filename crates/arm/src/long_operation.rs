@@ -31,6 +31,8 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 enum Look {
     Done,
     Running,
+    /// It ended without doing what it should. Unlike an error of the look itself, this is final.
+    Failed(AzureError),
 }
 
 impl ResourceManager {
@@ -39,7 +41,10 @@ impl ResourceManager {
         let started = self.clock.now();
         let answer = self.send(&call).await.map_err(|refusal| refusal.error)?;
         match self.goes_on_at(&answer, &call) {
-            None => finished_state(&answer.body).map(|_| WriteOutcome::Done),
+            None => match found(&answer.body) {
+                Look::Failed(error) => Err(error),
+                Look::Done | Look::Running => Ok(WriteOutcome::Done),
+            },
             Some(address) => self.wait(address, started, call.what).await,
         }
     }
@@ -50,6 +55,7 @@ impl ResourceManager {
         match self.look(Call::new(Method::GET, url, "the operation")).await? {
             Look::Done => Ok(WriteOutcome::Done),
             Look::Running => Ok(WriteOutcome::Running(operation.to_owned())),
+            Look::Failed(error) => Err(error),
         }
     }
 
@@ -87,6 +93,7 @@ impl ResourceManager {
             call.timeout = call.timeout.min(left.unsigned_abs()).max(SHORTEST_TIMEOUT);
             asked_for = match self.look(call).await {
                 Ok(Look::Done) => return Ok(WriteOutcome::Done),
+                Ok(Look::Failed(error)) => return Err(error),
                 Ok(Look::Running) => SignedDuration::ZERO,
                 // That one look failed says nothing about the write.
                 Err(AzureError::Unavailable { retry_after, reason }) => {
@@ -103,7 +110,7 @@ impl ResourceManager {
     async fn look(&self, call: Call<'_>) -> Result<Look, AzureError> {
         match self.send(&call).await {
             Ok(answer) if answer.status == 202 && state(&answer.body).is_none() => Ok(Look::Running),
-            Ok(answer) => finished_state(&answer.body),
+            Ok(answer) => Ok(found(&answer.body)),
             // Azure forgets operations after a while, and a deleted resource answers so too.
             Err(refusal) if matches!(refusal.error, AzureError::NotFound(_)) => Ok(Look::Done),
             Err(refusal) => Err(refusal.error),
@@ -112,12 +119,12 @@ impl ResourceManager {
 }
 
 /// The state in an operation's or a resource's body. A body without one is the result of an operation that is over.
-fn finished_state(body: &Value) -> Result<Look, AzureError> {
+fn found(body: &Value) -> Look {
     match state(body) {
-        None => Ok(Look::Done),
-        Some(state) if state.eq_ignore_ascii_case("Succeeded") => Ok(Look::Done),
-        Some(state) if is_terminal(state) => Err(of_operation(state, &ErrorBody::read(body))),
-        Some(_) => Ok(Look::Running),
+        None => Look::Done,
+        Some(state) if state.eq_ignore_ascii_case("Succeeded") => Look::Done,
+        Some(state) if is_terminal(state) => Look::Failed(of_operation(state, &ErrorBody::read(body))),
+        Some(_) => Look::Running,
     }
 }
 
@@ -154,11 +161,11 @@ mod tests {
             ),
             (Value::Null, Look::Done),
         ] {
-            assert_eq!(finished_state(&body), Ok(expected), "{body}");
+            assert_eq!(found(&body), expected, "{body}");
         }
         assert!(matches!(
-            finished_state(&json!({ "status": "Failed", "error": { "code": "SecurityRuleConflict" } })),
-            Err(AzureError::Conflict(_))
+            found(&json!({ "status": "Failed", "error": { "code": "SecurityRuleConflict" } })),
+            Look::Failed(AzureError::Conflict(_))
         ));
     }
 }
