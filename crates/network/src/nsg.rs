@@ -15,6 +15,9 @@ pub const FIRST_PRIORITY: u16 = 100;
 /// The largest priority a rule may have.
 pub const LAST_PRIORITY: u16 = 4096;
 
+/// Up to how many destinations are listed one by one; Azure's limit for all rules of an NSG is 4000.
+const MAX_LISTED_ADDRESSES: usize = 4000;
+
 /// Which way a rule looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Direction {
@@ -400,12 +403,12 @@ impl RuleSpec {
             RuleSource::Addresses(set) => texts(set),
         };
         put(&mut properties, "sourceAddressPrefix", "sourceAddressPrefixes", sources);
-        put(
-            &mut properties,
-            "destinationAddressPrefix",
-            "destinationAddressPrefixes",
-            texts(&self.destination),
+        // Single addresses one by one, because people look for a VM's address and not for a range that holds it.
+        let destinations = self.destination.to_addresses(MAX_LISTED_ADDRESSES).map_or_else(
+            || texts(&self.destination),
+            |addresses| addresses.iter().map(ToString::to_string).collect(),
         );
+        put(&mut properties, "destinationAddressPrefix", "destinationAddressPrefixes", destinations);
         properties.insert("access".to_owned(), json!(self.access));
         properties.insert("priority".to_owned(), json!(self.priority));
         properties.insert("direction".to_owned(), json!(Direction::Inbound));

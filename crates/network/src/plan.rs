@@ -1,17 +1,25 @@
 //! What rules an NSG should have: the pure function from desired state and current rules to one write.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::SourceSet;
-use crate::nsg::{NetworkSecurityGroup, SecurityRule};
+use crate::nsg::{Direction, NetworkSecurityGroup, SecurityRule};
 use crate::ports::{PortSet, Protocol};
 use crate::resource_id::ResourceId;
 
+mod check;
+mod describe;
 mod desired;
+mod layout;
+mod order;
+mod target;
 
+pub use check::verify;
+pub use describe::{MAX_DESCRIPTION, described_end, expired_rules};
 pub use desired::{
     DeploymentName, Desired, ExceptionSource, ExistingRules, GrantedFlow, InvalidDeploymentName,
     InvalidExceptionSource, OriginalRule, ProtectedPort, Protection, ProtectionState, StandingException,
@@ -190,38 +198,190 @@ pub struct Discrepancy {
 
 /// Computes the one write that brings the NSG to its desired state.
 ///
+/// Managed rules are those named `ajar-<deployment>-...`; of other people's rules only priorities change, and only
+/// where a protection supersedes. A managed deny rule goes only for addresses that some protection, of any state,
+/// accounts for.
+///
 /// # Errors
 /// [`PlanError`] when Azure's limits or the NSG's other rules leave no way.
 pub fn plan(current: &NetworkSecurityGroup, desired: &Desired, now: Timestamp) -> Result<Plan, PlanError> {
-    let _ = (current, now);
-    Ok(Plan {
-        write: Write::Nothing,
-        originals: desired.originals.clone(),
-        original_flush_connection: desired.original_flush_connection,
-        notes: Vec::new(),
-    })
+    let target = target::target(current, desired, now)?;
+    let mut layout = layout::layout(current, desired, &target)?;
+    let mut notes = target.notes.clone();
+
+    let turned_off =
+        target.denies.is_empty() && desired.protections.iter().any(|p| p.state == ProtectionState::Disabling);
+    if turned_off {
+        notes.extend(layout::restore(&mut layout.foreign, &desired.originals));
+    }
+    let originals = originals_after(desired, &layout.foreign, turned_off);
+    let (flush, original_flush_connection) = flush_after(current, desired, turned_off);
+
+    let rules = rules_after(current, desired, &target, &layout);
+    check_limits(current, &rules)?;
+    let result = current.with_rules(rules);
+    let others: Vec<String> = current
+        .rules()
+        .iter()
+        .filter(|r| layout::of_other_deployment(r, desired))
+        .map(|r| r.name().to_owned())
+        .collect();
+    if !others.is_empty() {
+        notes.push(Note::OtherDeployments { rules: others });
+    }
+    if layout.partial {
+        notes.extend(respected(&result, desired, now));
+    }
+
+    let moved = layout.foreign.iter().any(|f| f.was != f.priority);
+    let writes = changes(current, &result, desired);
+    let write = if let Some(flush) = flush {
+        Write::Whole(result.with_flush_connection(flush))
+    } else if moved || writes.len() > 2 {
+        Write::Whole(result)
+    } else if writes.is_empty() {
+        Write::Nothing
+    } else {
+        order::safe_order(current.rules(), writes).map_or(Write::Whole(result), Write::Rules)
+    };
+    Ok(Plan { write, originals, original_flush_connection, notes })
 }
 
-/// Checks with the evaluator that exactly the granted and excepted sources reach each managed port.
-///
-/// # Errors
-/// Each managed address, protocol and port set where that is not so.
-pub fn verify(
+/// The rules after the write: those of others where they were, ours replaced in place or added at the end.
+fn rules_after(
     current: &NetworkSecurityGroup,
     desired: &Desired,
-    now: Timestamp,
-) -> Result<(), Vec<Discrepancy>> {
-    let _ = (current, desired, now);
+    target: &target::Target,
+    layout: &layout::Layout<'_>,
+) -> Vec<SecurityRule> {
+    let mut wanted: BTreeMap<String, SecurityRule> = BTreeMap::new();
+    for rule in target.allows.iter().chain(&target.denies) {
+        let name = rule.name().to_ascii_lowercase();
+        if let Some(priority) = layout.managed.get(&name) {
+            wanted.insert(name, rule.at(*priority));
+        }
+    }
+    let moved: BTreeMap<String, u16> = layout
+        .foreign
+        .iter()
+        .filter(|f| f.was != f.priority)
+        .map(|f| (f.rule.name().to_ascii_lowercase(), f.priority))
+        .collect();
+    let mut rules = Vec::with_capacity(current.rules().len() + wanted.len());
+    for rule in current.rules() {
+        let name = rule.name().to_ascii_lowercase();
+        if !desired.deployment.manages(rule.name()) {
+            let priority = moved.get(&name).filter(|_| rule.direction() != Some(Direction::Outbound));
+            rules.push(priority.map_or_else(|| rule.clone(), |p| rule.with_priority(*p)));
+        } else if let Some(new) = wanted.remove(&name) {
+            rules.push(if same_rule(rule, &new) { rule.clone() } else { new });
+        }
+    }
+    rules.extend(wanted.into_values());
+    rules
+}
+
+fn same_rule(existing: &SecurityRule, new: &SecurityRule) -> bool {
+    existing.same_effect_as(new)
+        && existing.priority() == new.priority()
+        && existing.description() == new.description()
+}
+
+/// The single writes that lead from one NSG to the other, as far as managed rules are concerned; adding first.
+fn changes(
+    current: &NetworkSecurityGroup,
+    result: &NetworkSecurityGroup,
+    desired: &Desired,
+) -> Vec<RuleWrite> {
+    let managed = |r: &&SecurityRule| desired.deployment.manages(r.name());
+    let named = |nsg: &NetworkSecurityGroup, name: &str| {
+        nsg.rules().iter().find(|r| r.name().eq_ignore_ascii_case(name)).cloned()
+    };
+    let puts = result
+        .rules()
+        .iter()
+        .filter(managed)
+        .filter(|r| named(current, r.name()).as_ref() != Some(*r))
+        .map(|r| RuleWrite::Put(Box::new(r.clone())));
+    let deletes = current
+        .rules()
+        .iter()
+        .filter(managed)
+        .filter(|r| named(result, r.name()).is_none())
+        .map(|r| RuleWrite::Delete(r.name().to_owned()));
+    puts.chain(deletes).collect()
+}
+
+fn originals_after(
+    desired: &Desired,
+    foreign: &[layout::Foreign<'_>],
+    turned_off: bool,
+) -> Vec<OriginalRule> {
+    let mut originals = desired.originals.clone();
+    let named = |o: &OriginalRule| foreign.iter().find(|f| o.name.eq_ignore_ascii_case(f.rule.name()));
+    if turned_off {
+        // Gone by its owner's hand, or back where it was.
+        originals.retain(|o| named(o).is_some_and(|f| f.was != o.priority));
+        return originals;
+    }
+    for rule in foreign.iter().filter(|f| f.was != f.priority) {
+        if !originals.iter().any(|o| o.name.eq_ignore_ascii_case(rule.rule.name())) {
+            originals.push(OriginalRule {
+                name: rule.rule.name().to_owned(),
+                priority: rule.was,
+                rule: rule.rule.json().clone(),
+            });
+        }
+    }
+    originals
+}
+
+/// What to set `flushConnection` to, if anything, and the original to store.
+fn flush_after(
+    current: &NetworkSecurityGroup,
+    desired: &Desired,
+    turned_off: bool,
+) -> (Option<bool>, Option<bool>) {
+    let is = current.flush_connection().unwrap_or(false);
+    let original = desired.original_flush_connection;
+    if target::enabled(desired).any(|p| p.flush_connection) {
+        return if is { (None, original) } else { (Some(true), original.or(Some(false))) };
+    }
+    match original {
+        Some(was) if turned_off && was != is => (Some(was), original),
+        Some(_) if turned_off => (None, None),
+        _ => (None, original),
+    }
+}
+
+fn check_limits(current: &NetworkSecurityGroup, rules: &[SecurityRule]) -> Result<(), PlanError> {
+    let count = rules.len();
+    if count > MAX_RULES && count > current.rules().len() {
+        return Err(PlanError::TooManyRules { count });
+    }
+    let listed = |rules: &[SecurityRule]| {
+        rules.iter().fold((0, 0), |(s, d), r| (s + r.source().listed, d + r.destination().listed))
+    };
+    let (before, after) = (listed(current.rules()), listed(rules));
+    for (side, before, count) in [("source", before.0, after.0), ("destination", before.1, after.1)] {
+        if count > MAX_PREFIXES && count > before {
+            return Err(PlanError::TooManyPrefixes { side, count });
+        }
+    }
     Ok(())
 }
 
-/// The names of managed allow rules whose described end is past: what to close when the store is lost.
-#[must_use]
-pub fn expired_rules(
-    current: &NetworkSecurityGroup,
-    deployment: &DeploymentName,
-    now: Timestamp,
-) -> Vec<String> {
-    let _ = (current, deployment, now);
-    Vec::new()
+/// What stays open or closed against the wishes because other people's rules precede ours.
+fn respected(result: &NetworkSecurityGroup, desired: &Desired, now: Timestamp) -> Vec<Note> {
+    check::differences(result, desired, now)
+        .into_iter()
+        .map(|d| Note::RespectedRules {
+            address: d.discrepancy.address,
+            protocol: d.discrepancy.protocol,
+            ports: d.discrepancy.ports,
+            rules: d.foreign.into_iter().map(|f| f.rule).collect(),
+            open: d.discrepancy.unexpected,
+            closed: d.discrepancy.missing,
+        })
+        .collect()
 }

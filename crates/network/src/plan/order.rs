@@ -1,0 +1,105 @@
+//! The order of two single writes: the state between them opens what neither end opens, and closes nothing that
+//! both allow. Proven with the evaluator for every packet that the changed rules are about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{MAX_PREFIXES, RuleWrite};
+use crate::nsg::{Direction, SecurityRule};
+use crate::ports::{PortSet, Protocol};
+use crate::reachability::{Destination, Flow, InboundRules, port_classes};
+
+fn applied(rules: &[SecurityRule], write: &RuleWrite) -> Vec<SecurityRule> {
+    let mut rules = rules.to_vec();
+    match write {
+        RuleWrite::Put(new) => match rules.iter_mut().find(|r| r.name().eq_ignore_ascii_case(new.name())) {
+            Some(slot) => *slot = new.as_ref().clone(),
+            None => rules.push(new.as_ref().clone()),
+        },
+        RuleWrite::Delete(name) => rules.retain(|r| !r.name().eq_ignore_ascii_case(name)),
+    }
+    rules
+}
+
+/// Azure refuses two rules of one direction with one priority.
+fn priorities_are_unique(rules: &[SecurityRule]) -> bool {
+    let mut seen = BTreeSet::new();
+    rules.iter().filter(|r| r.direction() != Some(Direction::Outbound)).all(|r| seen.insert(r.priority()))
+}
+
+/// The writes in a safe order; none when there is no such order.
+pub(super) fn safe_order(rules: &[SecurityRule], writes: Vec<RuleWrite>) -> Option<Vec<RuleWrite>> {
+    let [first, second] = writes.as_slice() else {
+        return (writes.len() < 2).then_some(writes);
+    };
+    let end = applied(&applied(rules, first), second);
+    for (one, two) in [(first, second), (second, first)] {
+        let between = applied(rules, one);
+        if priorities_are_unique(&between) && harmless(rules, &between, &end, &writes) {
+            return Some(vec![one.clone(), two.clone()]);
+        }
+    }
+    None
+}
+
+fn harmless(
+    start: &[SecurityRule],
+    between: &[SecurityRule],
+    end: &[SecurityRule],
+    writes: &[RuleWrite],
+) -> bool {
+    let changed: Vec<&SecurityRule> = start
+        .iter()
+        .chain(end)
+        .filter(|rule| {
+            writes.iter().any(|w| match w {
+                RuleWrite::Put(new) => new.name().eq_ignore_ascii_case(rule.name()),
+                RuleWrite::Delete(name) => name.eq_ignore_ascii_case(rule.name()),
+            })
+        })
+        .collect();
+    let Some(flows) = affected(&changed, start, end) else { return false };
+    let [start, between, end] = [start, between, end].map(InboundRules::from_rules);
+    flows.iter().all(|flow| {
+        let (a, i, b) = (start.reach(flow), between.reach(flow), end.reach(flow));
+        i.possible.is_subset(&a.possible.union(&b.possible))
+            && a.certain.intersection(&b.certain).is_subset(&i.certain)
+    })
+}
+
+/// One flow of each class that all rules treat alike; none when the changed rules are about more than a list of
+/// addresses.
+fn affected(changed: &[&SecurityRule], start: &[SecurityRule], end: &[SecurityRule]) -> Option<Vec<Flow>> {
+    let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut ports = PortSet::default();
+    for rule in changed {
+        let side = rule.destination();
+        if side.any || !side.groups.is_empty() || !side.unreadable.is_empty() {
+            return None;
+        }
+        addresses.extend(side.addresses.to_addresses(MAX_PREFIXES)?);
+        ports = ports.union(&rule.destination_ports().ports);
+    }
+    let all = || start.iter().chain(end);
+    let mut classes: BTreeMap<Vec<bool>, IpAddr> = BTreeMap::new();
+    for address in addresses {
+        let mut signature: Vec<bool> = all().map(|r| r.destination().addresses.contains(address)).collect();
+        signature.push(address.is_ipv4());
+        classes.entry(signature).or_insert(address);
+    }
+    let mut protocols = vec![Protocol::Tcp, Protocol::Udp];
+    if ports.is_all() {
+        protocols.extend([Protocol::Icmp, Protocol::Esp, Protocol::Ah]);
+    }
+    let port_classes = port_classes(all(), &ports);
+    let mut flows = Vec::new();
+    for address in classes.values() {
+        for protocol in &protocols {
+            for class in &port_classes {
+                let port = class.ranges().next().map_or(0, |r| r.first());
+                flows.push(Flow { destination: Destination::address(*address), protocol: *protocol, port });
+            }
+        }
+    }
+    Some(flows)
+}
