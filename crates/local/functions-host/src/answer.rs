@@ -10,6 +10,9 @@ use crate::wire::WireAnswer;
 const HTTP_OUTPUT_ERROR: &str =
     "Failed while trying to Deserialize to httpOutputBindingResponse. Output is not in expected format";
 
+/// Limit of the host's JSON media type formatter.
+const MAX_ANSWER_DEPTH: usize = 256;
+
 /// A value for an output binding.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Output {
@@ -69,7 +72,7 @@ pub(crate) fn judge(answer: &WireAnswer, bindings: &[OutputBinding]) -> Judgemen
     if let Err(why) = is_json(answer) {
         return invalid(&why);
     }
-    let reading = Reading { dates: true, trailing_text: true };
+    let reading = Reading { dates: true, typed: true, max_depth: MAX_ANSWER_DEPTH };
     let root = match newtonsoft::parse(&text, reading) {
         Ok(None | Some(Json::Null)) => return Judgement::failed(empty_answer(answer.status)),
         Ok(Some(root)) => root,

@@ -88,7 +88,7 @@ pub(crate) fn load(app_root: &Path, settings: &Settings) -> Result<HostJson, Hos
     from_json(&root, app_root, settings)
 }
 
-fn from_json(root: &Json, app_root: &Path, settings: &Settings) -> Result<HostJson, HostError> {
+pub(crate) fn from_json(root: &Json, app_root: &Path, settings: &Settings) -> Result<HostJson, HostError> {
     let mut warnings = Vec::new();
     let custom = root.path(&["customHandler"]);
     let legacy = root.path(&["httpWorker"]);
@@ -97,9 +97,6 @@ fn from_json(root: &Json, app_root: &Path, settings: &Settings) -> Result<HostJs
             "Both httpWorker and customHandler sections are spefified in host.json file. customHandler takes precedence."
                 .to_owned(),
         );
-    }
-    if custom.is_none() && legacy.is_some() {
-        warnings.push("Section httpWorker will be deprecated. Please use customHandler section.".to_owned());
     }
     let section = custom.or(legacy).ok_or_else(|| {
         invalid("host.json has no customHandler section; add one with a description object")

@@ -160,7 +160,7 @@ impl Invoker {
         ))
     }
 
-    async fn send_following_redirects(
+    pub(crate) async fn send_following_redirects(
         &self,
         request: &WireRequest,
         function: &Function,

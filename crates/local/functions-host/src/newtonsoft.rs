@@ -6,8 +6,8 @@
 
 use jiff::civil::DateTime;
 
-/// Newtonsoft 13 refuses deeper nesting.
-const MAX_DEPTH: usize = 64;
+/// Newtonsoft 13 refuses deeper nesting unless told otherwise.
+const DEFAULT_MAX_DEPTH: usize = 64;
 
 /// A parsed value. Object members keep their order, because it is visible on the wire.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +60,14 @@ pub(crate) fn iso_seconds_and_fraction(civil: DateTime) -> String {
 pub(crate) struct Reading {
     /// Turn ISO-looking strings into dates (Newtonsoft's default).
     pub(crate) dates: bool,
-    /// Ignore text after the first value instead of failing.
-    pub(crate) trailing_text: bool,
+    /// Read as into a .NET object: text after the value is ignored, and a member that comes twice is applied twice.
+    pub(crate) typed: bool,
+    /// Deepest nesting that is read.
+    pub(crate) max_depth: usize,
 }
 
 /// `JToken.Parse` with default settings.
-pub(crate) const STRICT_END: Reading = Reading { dates: true, trailing_text: false };
+pub(crate) const STRICT_END: Reading = Reading { dates: true, typed: false, max_depth: DEFAULT_MAX_DEPTH };
 
 /// Parses `text`. `Ok(None)` means that there was nothing but blanks and comments.
 pub(crate) fn parse(text: &str, reading: Reading) -> Result<Option<Json>, String> {
@@ -75,7 +77,7 @@ pub(crate) fn parse(text: &str, reading: Reading) -> Result<Option<Json>, String
         return Ok(None);
     }
     let value = reader.value(0)?;
-    if !reading.trailing_text {
+    if !reading.typed {
         reader.skip_blank()?;
         if let Some(next) = reader.rest.chars().next() {
             return Err(format!("Additional text encountered after finished reading JSON content: {next}."));
@@ -86,7 +88,7 @@ pub(crate) fn parse(text: &str, reading: Reading) -> Result<Option<Json>, String
 
 /// Parses a configuration file: comments are allowed, dates stay text.
 pub(crate) fn parse_file(text: &str) -> Result<Json, String> {
-    let reading = Reading { dates: false, trailing_text: false };
+    let reading = Reading { dates: false, typed: false, max_depth: DEFAULT_MAX_DEPTH };
     parse(text, reading)?.ok_or_else(|| "the file is empty".to_owned())
 }
 
@@ -121,8 +123,8 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Json, String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("The reader's MaxDepth of {MAX_DEPTH} has been exceeded."));
+        if depth > self.reading.max_depth {
+            return Err(format!("The reader's MaxDepth of {} has been exceeded.", self.reading.max_depth));
         }
         self.skip_blank()?;
         match self.rest.chars().next() {
@@ -173,8 +175,8 @@ impl Reader<'_> {
             }
             let value = self.value(depth + 1)?;
             match members.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, slot)) => *slot = value,
-                None => members.push((name, value)),
+                Some((_, slot)) if depth > 0 || !self.reading.typed => *slot = value,
+                _ => members.push((name, value)),
             }
             self.skip_blank()?;
             if !self.take(',') && !self.rest.starts_with('}') {

@@ -110,7 +110,11 @@ pub(crate) fn forwarded_request(
             continue;
         }
         let separator = if name == "Cookie" { "; " } else { ", " };
-        let value = values.join(separator);
+        let mut value = values.join(separator);
+        // `ConnectionClose` is all the host's client keeps of such a value.
+        if name == "Connection" && value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")) {
+            value = "close".to_owned();
+        }
         if !value.is_ascii() {
             return Err(NotForwardable::NonAsciiHeader);
         }

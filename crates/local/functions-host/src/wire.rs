@@ -21,7 +21,7 @@ pub(crate) enum Body {
     None,
     /// `Content-Length`, 0 included.
     Length(Bytes),
-    /// `Transfer-Encoding: chunked`, one chunk.
+    /// `Transfer-Encoding: chunked`. The body is text.
     Chunked(Bytes),
 }
 
@@ -67,6 +67,30 @@ pub(crate) enum WireError {
     NotHttp(String),
 }
 
+/// .NET's text writer flushes whenever 1024 UTF-16 units have gathered.
+const CHUNK_UNITS: usize = 1024;
+
+fn chunks(text: &[u8]) -> Vec<&[u8]> {
+    let mut chunks = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let mut units = 0;
+        // A UTF-16 unit per leading byte, a second one for characters outside the basic plane.
+        let end = rest.iter().position(|byte| {
+            units += match byte {
+                0x80..=0xbf => 0,
+                0xf0..=0xff => 2,
+                _ => 1,
+            };
+            units > CHUNK_UNITS
+        });
+        let (chunk, after) = rest.split_at(end.unwrap_or(rest.len()));
+        chunks.push(chunk);
+        rest = after;
+    }
+    chunks
+}
+
 impl WireRequest {
     /// The bytes on the wire.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -79,9 +103,9 @@ impl WireRequest {
             Body::None => {}
             Body::Length(bytes) => out.extend_from_slice(bytes),
             Body::Chunked(bytes) => {
-                if !bytes.is_empty() {
-                    out.extend_from_slice(format!("{:X}\r\n", bytes.len()).as_bytes());
-                    out.extend_from_slice(bytes);
+                for chunk in chunks(bytes) {
+                    out.extend_from_slice(format!("{:X}\r\n", chunk.len()).as_bytes());
+                    out.extend_from_slice(chunk);
                     out.extend_from_slice(b"\r\n");
                 }
                 out.extend_from_slice(b"0\r\n\r\n");

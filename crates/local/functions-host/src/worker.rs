@@ -105,6 +105,19 @@ impl Worker {
         Self { port, state: state_receiver, pid, starts: starts_receiver, orders, initialization_timeout }
     }
 
+    /// A handler that some test runs itself.
+    #[cfg(test)]
+    pub(crate) fn already_running(port: u16) -> Self {
+        Self {
+            port,
+            state: watch::channel(HandlerState::Initialized).1,
+            pid: Arc::default(),
+            starts: watch::channel(1).1,
+            orders: mpsc::unbounded_channel().0,
+            initialization_timeout: Duration::from_secs(1),
+        }
+    }
+
     pub(crate) fn state(&self) -> HandlerState {
         self.state.borrow().clone()
     }
@@ -376,7 +389,7 @@ async fn kill(child: &mut Child, log: &Log) {
 }
 
 /// Whether the handler came up in time. Anything but a refused connection counts as up, whatever it answers.
-async fn probe(port: u16, timeout: Duration) -> bool {
+pub(crate) async fn probe(port: u16, timeout: Duration) -> bool {
     let mut slept = Duration::ZERO;
     loop {
         match probe_request(port).send(port).await {

@@ -149,7 +149,12 @@ pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<
 }
 
 /// Sends over plain HTTP to the Service Bus of `host`.
-pub(crate) async fn send_message(host: &FunctionsHost, queue: &str, broker_properties: &str, body: &str) -> u16 {
+pub(crate) async fn send_message(
+    host: &FunctionsHost,
+    queue: &str,
+    broker_properties: &str,
+    body: &str,
+) -> u16 {
     reqwest::Client::new()
         .post(format!("http://{}/{queue}/messages?api-version=2017-04", host.service_bus_address()))
         .header("Authorization", "Bearer t")
