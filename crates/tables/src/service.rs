@@ -2,7 +2,7 @@
 
 use crate::entity::{Entity, EntityError, to_json, to_row};
 use crate::failure::Failure;
-use crate::transport::{AZURE, AZURITE, Transport};
+use crate::transport::{AZURITE, Transport};
 use ajar_access::keys::Key;
 use ajar_access::ports::store::{
     Change, Continuation, Etag, Page, Range, Row, Store, StoreError, Table, check_batch,
@@ -77,8 +77,8 @@ impl TableStore {
             account: account.to_owned(),
             uri: url.as_str().trim_end_matches('/').to_owned(),
         };
-        let transport = Transport::new(AZURE, false).map_err(ConfigError::Client)?;
-        Ok(TableStore::over(location, StorageCredentials::token_credential(credential), transport))
+        let transport = Transport::to_azure(credential).map_err(ConfigError::Client)?;
+        Ok(TableStore::over(location, StorageCredentials::anonymous(), transport))
     }
 
     /// An Azurite on this machine, such as `http://127.0.0.1:10002/devstoreaccount1`, with the account and key
@@ -101,7 +101,7 @@ impl TableStore {
             return Err(wanted);
         };
         let location = CloudLocation::Emulator { address: host.to_owned(), port };
-        let transport = Transport::new(AZURITE, true).map_err(ConfigError::Client)?;
+        let transport = Transport::to_azurite(AZURITE).map_err(ConfigError::Client)?;
         Ok(TableStore::over(location, StorageCredentials::emulator(), transport))
     }
 
@@ -453,14 +453,37 @@ mod tests {
         }
     }
 
+    /// A log in memory.
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Each request has the token, and no log has it, however much is logged.
     #[tokio::test]
-    async fn requests_carry_the_token() {
+    async fn requests_carry_the_token_and_logs_do_not() {
         use tokio::io::AsyncReadExt;
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
         let location = CloudLocation::Custom { account: "a".to_owned(), uri };
-        let credentials = StorageCredentials::token_credential(Arc::new(Token(Some("the-token"))));
-        let store = TableStore::over(location, credentials, Transport::new(AZURE, true).unwrap());
+        let transport = Transport::to_azure(Arc::new(Token(Some("the-token")))).unwrap();
+        let store = TableStore::over(location, StorageCredentials::anonymous(), transport);
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = Vec::new();
@@ -475,6 +498,10 @@ mod tests {
         let head = server.await.unwrap();
         assert!(head.starts_with("PUT /due(PartitionKey='p',RowKey='r') HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("authorization: Bearer the-token\r\n"), "{head}");
+
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("RowKey='r'"), "the SDK's requests are not in the log: {log}");
+        assert!(!log.contains("the-token"), "{log}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, loggable};
 use async_trait::async_trait;
+use azure_core::auth::{AccessToken, TokenCredential};
 use azure_core::error::ErrorKind;
 use azure_core::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::{Body, BytesStream, HttpClient, Request, Response, StatusCode};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{ACCEPT, HeaderMap};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most that is read of an error's body; codes stand at its beginning.
@@ -20,12 +22,16 @@ const BODY: usize = 256 * 1024 * 1024;
 /// What rows are read as: with their etags and without the links and types that full metadata adds to each.
 const METADATA: &str = "application/json;odata=minimalmetadata";
 
+/// What a token is for, in every cloud
+/// (<https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory>).
+const SCOPE: &str = "https://storage.azure.com/.default";
+
 /// The network's time limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// For a connection to come about.
     pub(crate) connect: Duration,
-    /// For a request from its beginning to the last byte of its answer.
+    /// For a request from its beginning to the last byte of its answer; for its token, as long again.
     pub(crate) whole: Duration,
     /// How long an unused connection is kept: shorter than the server keeps it, lest a write meets one that
     /// is closing.
@@ -33,7 +39,7 @@ pub(crate) struct Limits {
 }
 
 /// For Table Storage.
-pub(crate) const AZURE: Limits =
+const AZURE: Limits =
     Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(10), idle: Duration::from_secs(50) };
 
 /// For Azurite, which closes a connection unused for five seconds.
@@ -43,20 +49,29 @@ pub(crate) const AZURITE: Limits = Limits { idle: Duration::from_secs(3), ..AZUR
 #[derive(Debug)]
 pub(crate) struct Transport {
     client: reqwest::Client,
+    /// Used here and not by the SDK, which prints requests to its log from the level `debug` on, and of all their
+    /// headers shows just `Authorization`: its redaction is the wrong way round.
+    credential: Option<Arc<dyn TokenCredential>>,
+    limits: Limits,
 }
 
 impl Transport {
-    pub(crate) fn new(limits: Limits, loopback: bool) -> Result<Transport, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(limits.connect)
-            .timeout(limits.whole)
-            .pool_idle_timeout(limits.idle)
-            .tcp_keepalive(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none());
-        if loopback {
-            builder = builder.no_proxy();
+    /// To Table Storage, with tokens of `credential`.
+    pub(crate) fn to_azure(credential: Arc<dyn TokenCredential>) -> Result<Transport, reqwest::Error> {
+        Ok(Transport { client: client(AZURE).build()?, credential: Some(credential), limits: AZURE })
+    }
+
+    /// To this machine, whatever proxy its environment names. The SDK signs for Azurite.
+    pub(crate) fn to_azurite(limits: Limits) -> Result<Transport, reqwest::Error> {
+        Ok(Transport { client: client(limits).no_proxy().build()?, credential: None, limits })
+    }
+
+    async fn token(&self, credential: &dyn TokenCredential) -> Result<AccessToken, Failure> {
+        match tokio::time::timeout(self.limits.whole, credential.get_token(&[SCOPE])).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(error)) => Err(Failure::NoToken(loggable(&error))),
+            Err(_) => Err(Failure::NoToken(format!("none within {:?}", self.limits.whole))),
         }
-        Ok(Transport { client: builder.build()? })
     }
 
     async fn send(&self, request: &Request) -> Result<(u16, HeaderMap, Bytes), Failure> {
@@ -83,6 +98,9 @@ impl Transport {
             // would come as XML.
             outgoing = outgoing.header(ACCEPT, METADATA);
         }
+        if let Some(credential) = &self.credential {
+            outgoing = outgoing.bearer_auth(self.token(&**credential).await?.token.secret());
+        }
         let mut answer = outgoing.send().await.map_err(no_answer)?;
         let status = answer.status().as_u16();
         let headers = std::mem::take(answer.headers_mut());
@@ -100,6 +118,15 @@ impl Transport {
         }
         Ok((status, headers, body.into()))
     }
+}
+
+fn client(limits: Limits) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(limits.connect)
+        .timeout(limits.whole)
+        .pool_idle_timeout(limits.idle)
+        .tcp_keepalive(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
 }
 
 #[async_trait]
@@ -256,7 +283,7 @@ mod tests {
         let held = tokio::spawn(async move { listener.accept().await });
         let limits = Limits { whole: Duration::from_millis(200), ..AZURITE };
         let request = Request::new(Url::parse(&format!("http://{address}/x")).unwrap(), Method::Get);
-        let failure = Transport::new(limits, true).unwrap().send(&request).await.unwrap_err();
+        let failure = Transport::to_azurite(limits).unwrap().send(&request).await.unwrap_err();
         assert!(matches!(failure, Failure::NoAnswer { timed_out: true, .. }), "{failure}");
         assert!(!failure.to_string().contains(&address.to_string()), "the URL is in {failure}");
         held.await.unwrap().unwrap();
