@@ -1,0 +1,182 @@
+//! Verdicts on VMs.
+
+use super::List;
+use crate::Api;
+use crate::error::ApiError;
+use crate::identity::Authenticated;
+use crate::query::Query;
+use ajar_access::assess;
+use ajar_network::address::SourceSet;
+use ajar_network::assessment::{Assessment, Evidence, Finding, Internet, Reason, Status, Witness};
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A verdict as callers see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    vm: String,
+    name: String,
+    status: &'static str,
+    reason: Why,
+    /// The verdict in a sentence.
+    summary: String,
+    findings: Vec<Open>,
+}
+
+/// A short name and whatever details there are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Why {
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protected_in_part: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<String>,
+}
+
+/// A management port that somebody can reach.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Open {
+    address: String,
+    port: u16,
+    protocol: String,
+    sources: SourceSet,
+    internet: &'static str,
+    public_way_in: Option<bool>,
+    certain: bool,
+    rules: Vec<Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witness: Option<Witness>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    enforcement_point: String,
+    name: String,
+    priority: Option<u16>,
+}
+
+impl From<Reason> for Why {
+    fn from(reason: Reason) -> Why {
+        let plain = |code| Why { code, protected_in_part: None, details: Vec::new() };
+        match reason {
+            Reason::JitEnabled { protected_in_part } => {
+                Why { protected_in_part: Some(protected_in_part), ..plain("JitEnabled") }
+            }
+            Reason::NsgClosed => plain("NsgClosed"),
+            Reason::ManagementPortsOpen => plain("ManagementPortsOpen"),
+            Reason::NoEnforcementPoint => plain("NoEnforcementPoint"),
+            Reason::ClassicVm => plain("ClassicVm"),
+            Reason::ScaleSetInstance => plain("ScaleSetInstance"),
+            Reason::VmNotFound => plain("VmNotFound"),
+            Reason::BehindFirewall { evidence } => Why { details: evidence, ..plain("BehindFirewall") },
+            Reason::Unreadable { problems } => Why { details: problems, ..plain("Unreadable") },
+        }
+    }
+}
+
+impl From<Evidence> for Rule {
+    fn from(evidence: Evidence) -> Rule {
+        Rule {
+            enforcement_point: evidence.enforcement_point.to_string(),
+            name: evidence.rule,
+            priority: evidence.priority,
+        }
+    }
+}
+
+impl From<Finding> for Open {
+    fn from(finding: Finding) -> Open {
+        Open {
+            address: finding.address.to_string(),
+            port: finding.port,
+            protocol: finding.protocol.to_string(),
+            sources: finding.sources,
+            internet: match finding.internet {
+                Internet::None => "None",
+                Internet::Some => "Some",
+                Internet::Everyone => "Everyone",
+            },
+            public_way_in: finding.way_in,
+            certain: finding.certain,
+            rules: finding.evidence.into_iter().map(Rule::from).collect(),
+            witness: finding.witness,
+        }
+    }
+}
+
+impl From<Assessment> for Verdict {
+    fn from(assessment: Assessment) -> Verdict {
+        Verdict {
+            summary: summary(&assessment),
+            name: assessment.vm.name().to_owned(),
+            vm: assessment.vm.to_string(),
+            status: match assessment.status {
+                Status::Healthy => "Healthy",
+                Status::Unhealthy => "Unhealthy",
+                Status::NotApplicable => "NotApplicable",
+                Status::NotSupported => "NotSupported",
+                Status::Unknown => "Unknown",
+            },
+            reason: assessment.reason.into(),
+            findings: assessment.findings.into_iter().map(Open::from).collect(),
+        }
+    }
+}
+
+fn summary(assessment: &Assessment) -> String {
+    match &assessment.reason {
+        Reason::JitEnabled { protected_in_part: false } => "Just-in-time access is on.".to_owned(),
+        Reason::JitEnabled { protected_in_part: true } => {
+            "Just-in-time access is on; rules that were left in place still let others in.".to_owned()
+        }
+        Reason::NsgClosed => "No rule opens a management port.".to_owned(),
+        Reason::ManagementPortsOpen => {
+            let open: Vec<String> = assessment.findings.iter().map(open_to).collect();
+            format!("Open: {}. Turn on just-in-time access.", open.join("; "))
+        }
+        Reason::NoEnforcementPoint => {
+            "No network security group filters this VM, so just-in-time access cannot be turned on."
+                .to_owned()
+        }
+        Reason::ClassicVm => "Classic VMs are not supported.".to_owned(),
+        Reason::ScaleSetInstance => "Instances of scale sets are not supported.".to_owned(),
+        Reason::VmNotFound => "This VM was not found.".to_owned(),
+        Reason::BehindFirewall { .. } => {
+            "A firewall or appliance is on the way to this VM, and its rules are not judged yet.".to_owned()
+        }
+        Reason::Unreadable { problems } => format!("Not everything could be read: {}", problems.join("; ")),
+    }
+}
+
+fn open_to(finding: &Finding) -> String {
+    let whom = match finding.internet {
+        Internet::Everyone => "the Internet",
+        Internet::Some => "some Internet addresses",
+        Internet::None => "private addresses",
+    };
+    let rules: Vec<&str> = finding.evidence.iter().map(|evidence| evidence.rule.as_str()).collect();
+    format!("{}/{} to {whom} by {}", finding.port, finding.protocol, rules.join(" and "))
+}
+
+/// `GET /api/assessments[?vm=]`
+pub(crate) async fn get(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let query = Query::parse(query.as_deref())?;
+    query.only(&["vm"])?;
+    Ok(match query.vm()? {
+        Some(vm) => Json(Verdict::from(assess::assess_vm(api.ajar(), &caller, &vm).await?)).into_response(),
+        None => {
+            let all = assess::assess_all(api.ajar(), &caller).await?;
+            Json(all.into_iter().map(Verdict::from).collect::<List<_>>()).into_response()
+        }
+    })
+}

@@ -1,0 +1,57 @@
+//! The native API: one VM, one request at a time, in Ajar's own words.
+
+mod assessments;
+mod policies;
+mod requests;
+
+use crate::Api;
+use ajar_access::ports::identity::Caller;
+use axum::Router;
+use axum::routing::{get, put};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/assessments", get(assessments::get))
+        .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))
+        .route("/api/requests", get(requests::list).post(requests::post))
+        .route("/api/requests/{id}", get(requests::get).delete(requests::delete))
+        .route("/api/requests/{id}/history", get(requests::history))
+}
+
+/// A list, in the shape of Azure's lists.
+#[derive(Serialize)]
+struct List<T> {
+    value: Vec<T>,
+}
+
+impl<T> FromIterator<T> for List<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> List<T> {
+        List { value: items.into_iter().collect() }
+    }
+}
+
+/// A person or an application.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Person {
+    object_id: String,
+    name: String,
+}
+
+impl From<Caller> for Person {
+    fn from(caller: Caller) -> Person {
+        Person { object_id: caller.object_id, name: caller.name }
+    }
+}
+
+/// ISO 8601.
+fn duration(duration: SignedDuration) -> String {
+    duration.to_string()
+}
+
+/// RFC 3339 in UTC.
+fn moment(at: Timestamp) -> String {
+    at.to_string()
+}

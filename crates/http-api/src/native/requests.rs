@@ -1,0 +1,215 @@
+//! Access requests.
+
+use super::policies::PortValue;
+use super::{List, Person, duration, moment};
+use crate::Api;
+use crate::body::JsonBody;
+use crate::error::ApiError;
+use crate::identity::Authenticated;
+use crate::query::Query;
+use ajar_access::history::Entry;
+use ajar_access::life_cycle::{CloseReason, Status};
+use ajar_access::request::{
+    AccessRequest, PointStatus, RequestId, RequestInput, RequestPoint, RequestedFlow,
+};
+use ajar_access::{close, query, submit};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::Serialize;
+
+/// A request as those who may see it see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    id: String,
+    vm: String,
+    status: &'static str,
+    /// Why it was refused or could not be carried out.
+    reason: Option<String>,
+    close_reason: Option<&'static str>,
+    requester: Person,
+    ports: Vec<Port>,
+    duration: String,
+    justification: Option<String>,
+    requested_at: String,
+    start: Option<String>,
+    end: Option<String>,
+    enforcement_points: Vec<Point>,
+}
+
+#[derive(Serialize)]
+struct Port {
+    port: PortValue,
+    protocol: String,
+    sources: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Point {
+    id: String,
+    status: &'static str,
+}
+
+/// One step of a request's life.
+#[derive(Serialize)]
+struct Step {
+    sequence: u32,
+    at: String,
+    /// Absent when Ajar did it by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<Person>,
+    status: &'static str,
+    what: String,
+}
+
+fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Requested => "Requested",
+        Status::AwaitingApproval => "AwaitingApproval",
+        Status::Approved => "Approved",
+        Status::Opening => "Opening",
+        Status::Active => "Active",
+        Status::Closing => "Closing",
+        Status::Closed => "Closed",
+        Status::Denied => "Denied",
+        Status::Cancelled => "Cancelled",
+        Status::TimedOut => "TimedOut",
+        Status::Failed => "Failed",
+    }
+}
+
+fn close_reason_name(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Expired => "Expired",
+        CloseReason::Revoked => "Revoked",
+        CloseReason::Superseded => "Superseded",
+    }
+}
+
+impl From<RequestedFlow> for Port {
+    fn from(flow: RequestedFlow) -> Port {
+        Port {
+            port: flow.ports.into(),
+            protocol: flow.protocol.to_string(),
+            sources: flow.sources.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<RequestPoint> for Point {
+    fn from(point: RequestPoint) -> Point {
+        let status = match point.status {
+            PointStatus::Opening => "Opening",
+            PointStatus::Open => "Open",
+            PointStatus::Shut => "Shut",
+        };
+        Point { id: point.point.to_string(), status }
+    }
+}
+
+impl From<AccessRequest> for Request {
+    fn from(request: AccessRequest) -> Request {
+        Request {
+            id: request.id.to_string(),
+            vm: request.wish.vm.to_string(),
+            status: status_name(request.status),
+            reason: request.reason,
+            close_reason: request.close_reason.map(close_reason_name),
+            requester: request.requester.into(),
+            ports: request.wish.flows.into_iter().map(Port::from).collect(),
+            duration: duration(request.wish.duration),
+            justification: request.wish.justification,
+            requested_at: moment(request.requested_at),
+            start: request.start.map(moment),
+            end: request.end.map(moment),
+            enforcement_points: request.points.into_iter().map(Point::from).collect(),
+        }
+    }
+}
+
+impl From<Entry> for Step {
+    fn from(entry: Entry) -> Step {
+        Step {
+            sequence: entry.sequence,
+            at: moment(entry.at),
+            by: entry.by.map(Person::from),
+            status: status_name(entry.status),
+            what: entry.what,
+        }
+    }
+}
+
+/// The id in the path. One that cannot be decoded names nothing.
+fn id(path: Result<Path<String>, PathRejection>) -> Result<RequestId, ApiError> {
+    let Ok(Path(text)) = path else { return Ok(RequestId::parse("")?) };
+    Ok(RequestId::parse(&text)?)
+}
+
+fn no_query(query: Option<&str>) -> Result<(), ApiError> {
+    Query::parse(query)?.only(&[])
+}
+
+/// `POST /api/requests`
+pub(crate) async fn post(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    JsonBody(input): JsonBody<RequestInput>,
+) -> Result<Response, ApiError> {
+    no_query(query.as_deref())?;
+    let request = submit::submit(api.ajar(), &caller, &input).await?;
+    let location = format!("/api/requests/{}", request.id);
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(Request::from(request))).into_response())
+}
+
+/// `GET /api/requests`: the caller's own.
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    no_query(query.as_deref())?;
+    let requests = query::own_requests(api.ajar(), &caller).await?;
+    Ok(Json(requests.into_iter().map(Request::from).collect::<List<_>>()).into_response())
+}
+
+/// `GET /api/requests/{id}`
+pub(crate) async fn get(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    no_query(query.as_deref())?;
+    let request = query::request(api.ajar(), &caller, &id(path)?).await?;
+    Ok(Json(Request::from(request)).into_response())
+}
+
+/// `GET /api/requests/{id}/history`
+pub(crate) async fn history(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    no_query(query.as_deref())?;
+    let entries = query::request_history(api.ajar(), &caller, &id(path)?).await?;
+    Ok(Json(entries.into_iter().map(Step::from).collect::<List<_>>()).into_response())
+}
+
+/// `DELETE /api/requests/{id}`: 202 while rules are still to be removed, else 200.
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    no_query(query.as_deref())?;
+    let request = close::revoke(api.ajar(), &caller, &id(path)?).await?;
+    let status = if request.status.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(Request::from(request))).into_response())
+}
