@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 20;
 /// The most policies that one subscription's list holds.
 const MOST_POLICIES: usize = 100_000;
 
-const CONFIGURE: [Action; 2] = [Action::WritePolicy, Action::WriteVm];
+pub(crate) const CONFIGURE: [Action; 2] = [Action::WritePolicy, Action::WriteVm];
 
 /// Turns JIT on for a VM, or changes its policy: the ports are shut but for standing exceptions and grants.
 ///
@@ -268,7 +268,7 @@ fn location_of(resources: &[Value], vm: &ResourceId) -> String {
 }
 
 /// Every NSG on the way to the VM, with the addresses it filters.
-fn enforcement_points(resources: &[Value], vm: &ResourceId) -> Result<Vec<PolicyPoint>, AccessError> {
+pub(crate) fn enforcement_points(resources: &[Value], vm: &ResourceId) -> Result<Vec<PolicyPoint>, AccessError> {
     let network: VmNetwork = Estate::from_resources(resources.iter().cloned())
         .vm(vm)
         .ok_or_else(|| AccessError::NotFound(format!("{vm} does not exist")))?;

@@ -78,7 +78,7 @@ pub struct PolicyPortInput {
 
 /// A port as people write it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a port such as 22 or a range such as \"5985-5986\"")]
 pub enum PortInput {
     /// `22`
     Number(u32),
