@@ -37,9 +37,14 @@ impl Endpoint {
             .ok_or_else(|| EndpointError(text.to_owned()))
     }
 
-    /// The origin as tokens are asked for: the audience of the public and the sovereign clouds alike.
+    /// What tokens are asked for: in every cloud the endpoint's own origin; for a stand-in on this machine, which
+    /// checks tokens as the public cloud does, the public endpoint.
     pub(crate) fn audience(&self) -> String {
-        self.base.origin().ascii_serialization()
+        if self.base.scheme() == "http" {
+            PUBLIC_ENDPOINT.to_owned()
+        } else {
+            self.base.origin().ascii_serialization()
+        }
     }
 
     /// The address of a resource id or a path below one.
@@ -120,7 +125,10 @@ mod tests {
         ] {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(azure().audience(), "https://management.azure.com");
+        let audience = |endpoint| Endpoint::parse(endpoint).unwrap().audience();
+        assert_eq!(audience("https://management.azure.com/"), "https://management.azure.com");
+        assert_eq!(audience("https://management.usgovcloudapi.net"), "https://management.usgovcloudapi.net");
+        assert_eq!(audience("http://127.0.0.1:8080"), "https://management.azure.com");
     }
 
     #[test]

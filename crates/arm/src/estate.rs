@@ -91,6 +91,16 @@ impl ResourceManager {
                 for group in items(configuration, &["properties", "applicationSecurityGroups"]) {
                     around.add(group)?;
                 }
+                // A pool and a NAT rule are children of the load balancer that makes the VM reachable.
+                for list in ["loadBalancerBackendAddressPools", "loadBalancerInboundNatRules"] {
+                    for child in items(configuration, &["properties", list]) {
+                        if let Some(balancer) = own_id(child)?.and_then(|id| id.parent())
+                            && balancer.is_type("Microsoft.Network/loadBalancers")
+                        {
+                            around.push(balancer);
+                        }
+                    }
+                }
                 if let Some(subnet) = reference(configuration, &["properties", "subnet"])? {
                     let network = subnet
                         .parent()

@@ -32,8 +32,9 @@ impl std::fmt::Debug for ResourceManager {
 }
 
 impl ResourceManager {
-    /// Azure Resource Manager at `endpoint`, [`crate::PUBLIC_ENDPOINT`] as a rule. Tokens are asked for the endpoint's
-    /// own origin and sent nowhere else. `clock` paces the wait for long operations.
+    /// Azure Resource Manager at `endpoint`, [`crate::PUBLIC_ENDPOINT`] as a rule. Tokens are sent
+    /// to this origin only and asked for with it as their resource (a stand-in on this machine gets the public
+    /// endpoint's). `clock` paces the wait for long operations.
     ///
     /// # Errors
     /// When the endpoint is not an https origin.

@@ -34,6 +34,12 @@ fn estate() -> BTreeMap<String, Value> {
                     "subnet": { "id": subnet_id },
                     "publicIPAddress": { "id": network_id("publicIPAddresses", public) },
                     "applicationSecurityGroups": [{ "id": network_id("applicationSecurityGroups", "web") }],
+                    "loadBalancerBackendAddressPools": [
+                        { "id": format!("{}/backendAddressPools/all", network_id("loadBalancers", "lb")) },
+                    ],
+                    "loadBalancerInboundNatRules": [
+                        { "id": format!("{}/inboundNatRules/ssh", network_id("loadBalancers", "LB")) },
+                    ],
                 }}],
             },
         })
@@ -49,6 +55,7 @@ fn estate() -> BTreeMap<String, Value> {
         json!({ "id": network_id("networkSecurityGroups", "on-nic") }),
         json!({ "id": network_id("networkSecurityGroups", "on-subnet") }),
         json!({ "id": network_id("routeTables", "rt") }),
+        json!({ "id": network_id("loadBalancers", "lb") }),
         json!({ "id": network_id("virtualNetworks", "net"), "properties": { "subnets": [
             { "id": subnet("one"), "properties": {
                 // The same NSG as on the NICs, in another case: it must not be read twice.

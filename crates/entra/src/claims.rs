@@ -53,6 +53,10 @@ pub(crate) enum ClaimsError {
     Expired,
     #[error("the token is not valid yet (nbf): check the clock of the computer that asked for it")]
     NotYetValid,
+    #[error(
+        "the token names no application that asked for it (azp or appid): it is an ID token; send an access token"
+    )]
+    NotAnAccessToken,
     #[error("the token's {0} is missing or malformed")]
     Malformed(&'static str),
     #[error("the token is of tenant (tid) {found:?}; Ajar serves tenant {tenant}")]
@@ -100,6 +104,11 @@ pub(crate) fn caller(
         .and_then(|oid| Uuid::try_parse(oid).ok())
         .ok_or(ClaimsError::Malformed("object id (oid)"))?;
 
+    // An ID token for Ajar's own client has the same issuer, audience and keys, but is handed to browsers and logs.
+    if text(claims, "azp").or(text(claims, "appid")).is_none() {
+        return Err(ClaimsError::NotAnAccessToken);
+    }
+
     let name = ["preferred_username", "upn", "unique_name", "name", "azp", "appid"]
         .iter()
         .filter_map(|claim| text(claims, claim))
@@ -146,7 +155,7 @@ mod tests {
             "iss": format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
             "aud": "api://ajar", "exp": NOW + 3600, "nbf": NOW - 10,
             "tid": TENANT, "oid": "AAAAAAAA-0000-0000-0000-000000000001",
-            "preferred_username": "alice@contoso.com", "name": "Alice",
+            "preferred_username": "alice@contoso.com", "name": "Alice", "azp": "app-id",
         });
         claims.as_object().unwrap().clone()
     }
@@ -229,6 +238,15 @@ mod tests {
     }
 
     #[test]
+    fn an_id_token_is_no_access_token() {
+        assert_eq!(without("azp"), Err(ClaimsError::NotAnAccessToken));
+        let mut version_1 = good();
+        version_1.remove("azp");
+        version_1.insert("appid".to_owned(), json!("app-id"));
+        assert!(caller(&version_1, &expected(), NOW).is_ok());
+    }
+
+    #[test]
     fn the_name_falls_back_and_carries_no_control_characters() {
         let mut claims = good();
         claims.remove("preferred_username");
@@ -236,9 +254,9 @@ mod tests {
         claims.insert("name".to_owned(), json!("\u{1b}[31mMallory\n"));
         assert_eq!(caller(&claims, &expected(), NOW).unwrap().name, "[31mMallory");
         claims.remove("name");
-        claims.insert("azp".to_owned(), json!("app-id"));
         assert_eq!(caller(&claims, &expected(), NOW).unwrap().name, "app-id");
-        claims.remove("azp");
-        assert_eq!(caller(&claims, &expected(), NOW).unwrap().name, "aaaaaaaa-0000-0000-0000-000000000001");
+        claims.insert("azp".to_owned(), json!("\n"));
+        let nameless = caller(&claims, &expected(), NOW).unwrap();
+        assert_eq!(nameless.name, nameless.object_id);
     }
 }

@@ -97,6 +97,7 @@ impl Fixture {
         json!({
             "iss": format!("{}/{TENANT}/v2.0", self.stub.base), "aud": "api://ajar",
             "exp": START + 3600, "nbf": START, "tid": TENANT, "oid": OBJECT, "preferred_username": "alice@contoso.com",
+            "azp": "11111111-2222-3333-4444-555555555555",
         })
     }
 
@@ -152,6 +153,7 @@ async fn each_failed_check_is_named() {
         ("nbf", json!(START + 61), "not valid yet"),
         ("tid", json!("00000000-0000-0000-0000-000000000000"), "tenant"),
         ("oid", Value::Null, "object id"),
+        ("azp", Value::Null, "ID token"),
     ] {
         let text = f.rejection(&sign(&key, &f.claims_with(claim, value))).await;
         assert!(text.contains(named), "{claim}: {text}");

@@ -27,6 +27,10 @@ pub fn network_id(kind: &str, name: &str) -> String {
 pub struct JumpingClock(Mutex<Timestamp>);
 
 impl JumpingClock {
+    pub fn new() -> Self {
+        JumpingClock(Mutex::new(Timestamp::UNIX_EPOCH))
+    }
+
     pub fn since_start(&self) -> SignedDuration {
         self.now().duration_since(Timestamp::UNIX_EPOCH)
     }
@@ -148,7 +152,7 @@ pub struct Fixture {
 }
 
 pub fn azure_at(base: &str) -> (ResourceManager, Arc<JumpingClock>) {
-    let clock = Arc::new(JumpingClock(Mutex::new(Timestamp::UNIX_EPOCH)));
+    let clock = Arc::new(JumpingClock::new());
     let client = ResourceManager::client().unwrap();
     (ResourceManager::new(base, Arc::new(OneToken), client, clock.clone()).unwrap(), clock)
 }
