@@ -27,6 +27,7 @@ pub use functions::{DEFAULT_HTTP_LIMIT, DEFAULT_INVOCATION_LIMIT, Functions, Reg
 pub use http_output::HttpOutput;
 pub use http_request::HttpRequest;
 pub use invocation::{Invocation, Logs, MAX_LOG_LINES, RetryHint};
+pub use message_body::UnexpectedJson;
 pub use provenance::NotTheHost;
 pub use server::{HTTP_WAIT, Server, run, serve};
 pub use service_bus::{ServiceBusHints, ServiceBusMessage};

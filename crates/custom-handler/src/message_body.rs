@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::trigger::DecodeError;
 
@@ -27,5 +29,28 @@ pub(crate) fn decode(value: &Value) -> Result<Bytes, DecodeError> {
     Ok(match STANDARD.decode(text) {
         Ok(bytes) => bytes.into(),
         Err(_) => text.clone().into(),
+    })
+}
+
+/// A message payload that is not the JSON that was expected. Says where and not what: the payload may be
+/// secret, and errors are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the message is not the expected JSON ({kind}, line {line}, column {column})")]
+pub struct UnexpectedJson {
+    kind: &'static str,
+    line: usize,
+    column: usize,
+}
+
+/// Reads a payload as JSON.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, UnexpectedJson> {
+    serde_json::from_slice(body).map_err(|error| UnexpectedJson {
+        kind: match error.classify() {
+            Category::Data => "other members or types",
+            Category::Syntax => "no JSON",
+            Category::Eof | Category::Io => "cut off",
+        },
+        line: error.line(),
+        column: error.column(),
     })
 }

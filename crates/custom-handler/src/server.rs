@@ -238,7 +238,7 @@ async fn invoke(
     let request: InvocationRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => {
-            error!(error = %error, "the invocation is not what a host sends");
+            error!(category = ?error.classify(), column = error.column(), "the invocation is not what a host sends");
             return (StatusCode::BAD_REQUEST, "undecodable invocation").into_response();
         }
     };

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::envelope::{InvocationRequest, Metadata};
-use crate::message_body;
+use crate::message_body::{self, UnexpectedJson};
 use crate::trigger::{DecodeError, QueueMessage, Trigger};
 
 /// One message of a Service Bus queue or subscription (`cardinality: "one"`). Set `dataType: "binary"` on the
@@ -57,8 +57,8 @@ impl ServiceBusMessage {
     ///
     /// # Errors
     /// It is not the JSON of a `T`. The message fails, now and on every attempt, until it is dead-lettered.
-    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(&self.body)
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, UnexpectedJson> {
+        message_body::json(&self.body)
     }
 }
 

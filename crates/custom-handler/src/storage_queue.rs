@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::envelope::{InvocationRequest, Metadata};
-use crate::message_body;
+use crate::message_body::{self, UnexpectedJson};
 use crate::trigger::{DecodeError, QueueMessage, Trigger};
 
 /// One message of a Storage queue. Failing makes it visible again; after `maxDequeueCount` attempts
@@ -42,8 +42,8 @@ impl StorageQueueMessage {
     ///
     /// # Errors
     /// It is not the JSON of a `T`.
-    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(&self.body)
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, UnexpectedJson> {
+        message_body::json(&self.body)
     }
 }
 

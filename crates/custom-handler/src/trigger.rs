@@ -37,8 +37,8 @@ pub enum DecodeError {
         "the trigger delivers batches: set `cardinality` to \"one\" in function.json, or register with `Functions::other`"
     )]
     Batch,
-    /// The value does not have the members the event has.
-    #[error("the trigger value is not a {event}: {source}")]
+    /// The value does not have the members the event has. The source may quote the value: do not log it.
+    #[error("the trigger value is not of the shape of the {event}")]
     Shape {
         /// Which event was expected.
         event: &'static str,

@@ -369,6 +369,17 @@ async fn what_no_host_sends_is_400_and_nothing_runs() {
     assert!(kept.0.lock().unwrap().is_empty());
 }
 
+/// Such errors are logged, and payloads must not be.
+#[test]
+fn an_error_about_a_payload_does_not_quote_it() {
+    let message = ServiceBusMessage::new(r#"{"n":"topsecret"}"#);
+    let error = message.json::<std::collections::BTreeMap<String, u8>>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the message is not the expected JSON (other members or types, line 1, column 16)"
+    );
+}
+
 #[tokio::test]
 async fn a_batch_for_a_function_that_takes_one_message_is_400() {
     let kept = Kept::<ServiceBusMessage>::new();

@@ -2,6 +2,7 @@
 
 /// Reason, cases.
 pub const NOT_REPLAYED: &[(&str, &[&str])] = &[
+    ("Nothing listens on the port.", &["resp-connection-refused"]),
     ("Describes the recording itself.", &["meta"]),
     (
         "The host failed before it sent anything to the handler.",

@@ -72,18 +72,26 @@ async fn a_forwarded_request_that_waited_too_long_is_503_with_retry_after() {
     running.abort();
 }
 
-/// Initialisation that blocks its thread, as reading files or a key does, must not stop the probe.
+/// Initialisation that blocks its thread, as reading files or a key does, must not stop the probe. It runs on
+/// the thread of `main`, as here, and the server on others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocking_initialisation_does_not_keep_the_probe_waiting() {
     let (ready, initialised) = std::sync::mpsc::channel::<()>();
-    let running = starting(async move {
-        initialised.recv().unwrap();
-        Ok(functions())
-    })
-    .await;
-    assert_eq!(exchange(running.port, PROBE).await.status, 200);
-    ready.send(()).unwrap();
-    assert_eq!(exchange(running.port, FORWARDED).await.text(), "hello");
+    let server = Server::bind(0).await.unwrap();
+    let port = server.port();
+    let client = tokio::spawn(async move {
+        assert_eq!(exchange(port, PROBE).await.status, 200);
+        ready.send(()).unwrap();
+        exchange(port, FORWARDED).await
+    });
+    let initialise = async {
+        initialised.recv_timeout(Duration::from_secs(30)).map_err(|error| error.to_string())?;
+        Ok::<_, String>(functions())
+    };
+    tokio::select! {
+        exit = server.run(initialise) => panic!("{exit:?}"),
+        answer = client => assert_eq!(answer.unwrap().text(), "hello"),
+    }
 }
 
 #[tokio::test]
