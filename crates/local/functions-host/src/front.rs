@@ -53,7 +53,10 @@ async fn serve(State(front): State<Arc<Front>>, request: Request) -> Response {
         Ok(incoming) => incoming,
         Err(_) => return StatusCode::BAD_REQUEST.into_response(),
     };
-    front.answer(incoming).await
+    // In a task of its own: a client that leaves must not cancel an invocation.
+    tokio::spawn(async move { front.answer(incoming).await })
+        .await
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// The function that answers a request, and its route values. The first match in function order wins.
@@ -63,9 +66,7 @@ pub(crate) fn find_route<'a>(
 ) -> Option<(&'a Arc<Function>, Parameters)> {
     functions.iter().find_map(|function| match &function.trigger {
         Trigger::Http { methods, template, .. }
-            if methods
-                .as_ref()
-                .is_none_or(|methods| methods.iter().any(|method| *method == incoming.method)) =>
+            if methods.as_ref().is_none_or(|methods| methods.contains(&incoming.method)) =>
         {
             template.matches(&incoming.path).map(|parameters| (function, parameters))
         }

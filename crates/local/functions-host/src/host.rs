@@ -302,6 +302,8 @@ impl Drop for FunctionsHost {
         for task in &self.tasks {
             task.abort();
         }
+        // Clients' open connections keep parts of the host alive, so that nothing else would end the handler.
+        self.front.invoker.worker.stop_later("the host was dropped");
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Limits {
     pub(crate) max_auto_lock_renewal: Duration,
 }
 
-/// Runs until the queue disappears, which it never does; the caller aborts the task.
+/// Runs until the host stops.
 pub(crate) async fn listen(invoker: Invoker, function: Arc<Function>, queue: String, limits: Limits) {
     let calls = Arc::new(Semaphore::new(limits.max_concurrent_calls));
     // Aborts the running invocations when the listener is aborted.
@@ -32,7 +32,12 @@ pub(crate) async fn listen(invoker: Invoker, function: Arc<Function>, queue: Str
         let Ok(permit) = Arc::clone(&calls).acquire_owned().await else {
             return;
         };
-        let delivery = match invoker.bus.receive(&queue).await {
+        // A stopped host takes no messages; they wait for the next one.
+        let received = tokio::select! {
+            received = invoker.bus.receive(&queue) => received,
+            () = invoker.worker.stopped() => return,
+        };
+        let delivery = match received {
             Ok(delivery) => delivery,
             Err(error) => {
                 invoker.log.host(LogLevel::Error, error.to_string());

@@ -77,7 +77,7 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// Runs the schedule until there is no further occurrence; the caller aborts the task.
+    /// Runs the schedule until the host stops or there is no further occurrence.
     pub(crate) async fn run(self: Arc<Self>) {
         let clock = Arc::clone(self.invoker.bus.clock());
         let start = clock.now();
@@ -97,7 +97,10 @@ impl Timer {
         }
         let mut from = clock.now();
         while let Some(next) = self.schedule.next_after(from) {
-            clock.sleep_until(next).await;
+            tokio::select! {
+                () = clock.sleep_until(next) => {}
+                () = self.invoker.worker.stopped() => return,
+            }
             self.scheduled_run(false).await;
             // A run longer than the interval skips occurrences.
             from = clock.now().max(next);

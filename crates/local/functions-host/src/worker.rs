@@ -144,13 +144,23 @@ impl Worker {
         let _ = self.orders.send(Order::Kill);
     }
 
-    /// Stops the handler with SIGKILL and waits until that is done.
-    pub(crate) async fn stop(&self, reason: &str) {
+    /// Stops the handler without waiting for its end.
+    pub(crate) fn stop_later(&self, reason: &str) {
         // See `restart`.
         let _ = self.orders.send(Order::Stop(reason.to_owned()));
+    }
+
+    /// Resolves when the host has stopped for whatever reason.
+    pub(crate) async fn stopped(&self) {
         let mut state = self.state.clone();
         // An error means that the supervisor is gone, which is as stopped as it gets.
         let _ = state.wait_for(|state| matches!(state, HandlerState::Stopped(_))).await;
+    }
+
+    /// Stops the handler with SIGKILL and waits until that is done.
+    pub(crate) async fn stop(&self, reason: &str) {
+        self.stop_later(reason);
+        self.stopped().await;
     }
 
     /// Waits for the handler as an invocation does: four initialization timeouts, then the host stops.

@@ -99,3 +99,80 @@ async fn a_minute_timer_runs_on_the_minute() {
     );
     host.stop().await;
 }
+
+fn timer_value(request: &Value) -> Value {
+    let body: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
+    body["Data"]["timer"].clone()
+}
+
+#[tokio::test]
+async fn q24_a_missed_occurrence_is_caught_up_once() {
+    let mut app = App::new().timer("Tick", "0 0 * * * *");
+    app.options.timer_status_file = Some(app.root().join("timers.json"));
+    let first = ManualClock::new("2026-06-15T10:30:00Z".parse().unwrap());
+    app.options.clock = std::sync::Arc::new(first.clone());
+    let host = app.start().await.unwrap();
+    eventually("the status is written", || app.root().join("timers.json").exists().then_some(())).await;
+    host.stop().await;
+    assert!(app.requests().is_empty(), "the first start ever catches nothing up");
+
+    // The occurrence of 11:00 passed while no host was running.
+    let second = ManualClock::new("2026-06-15T12:30:00Z".parse().unwrap());
+    app.options.clock = std::sync::Arc::new(second.clone());
+    let host = app.start().await.unwrap();
+    let request = eventually("the timer ran", || app.requests().into_iter().next()).await;
+    assert_eq!(timer_value(&request)["IsPastDue"], true);
+    assert_eq!(timer_value(&request)["ScheduleStatus"]["Next"], "2026-06-15T11:00:00+00:00");
+    eventually("the run is over", || app.has_logged("Executed 'Functions.Tick' (Succeeded").then_some(()))
+        .await;
+    // The schedule sleeps until 13:00 as soon as the catch-up is over.
+    let request = eventually("the next regular run came", || {
+        second.advance(Duration::from_secs(60));
+        app.requests().into_iter().nth(1)
+    })
+    .await;
+    assert_eq!(timer_value(&request)["IsPastDue"], false);
+    assert_eq!(timer_value(&request)["ScheduleStatus"]["Last"], "2026-06-15T12:30:00+00:00");
+    assert_eq!(timer_value(&request)["ScheduleStatus"]["Next"], "2026-06-15T13:00:00+00:00");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn q23_a_fast_timer_has_no_status_and_run_on_startup_runs_at_once() {
+    let bindings = json!([{
+        "type": "timerTrigger", "direction": "in", "name": "timer", "schedule": "*/10 * * * * *", "runOnStartup": true
+    }]);
+    let mut app = App::new().function("Fast", bindings);
+    let clock = ManualClock::new("2026-06-15T10:00:01Z".parse().unwrap());
+    app.options.clock = std::sync::Arc::new(clock);
+    let host = app.start().await.unwrap();
+    let request = eventually("the timer ran", || app.requests().into_iter().next()).await;
+    assert_eq!(timer_value(&request)["ScheduleStatus"], Value::Null);
+    assert_eq!(timer_value(&request)["IsPastDue"], false);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_run_skips_occurrences_and_never_overlaps() {
+    let mut app = App::new().timer("Tick", "0 * * * * *").answers(json!({ "/Tick": [{ "delay": 300 }, {}] }));
+    let clock = ManualClock::new("2026-06-15T10:00:30Z".parse().unwrap());
+    app.options.clock = std::sync::Arc::new(clock.clone());
+    let host = app.start().await.unwrap();
+    host.ready().await.unwrap();
+    clock.advance(Duration::from_secs(30));
+    eventually("the first run began", || app.requests().into_iter().next()).await;
+    // Three occurrences pass during the run.
+    clock.advance(Duration::from_secs(200));
+    eventually("the first run ended", || {
+        app.has_logged("Executed 'Functions.Tick' (Succeeded").then_some(())
+    })
+    .await;
+    assert_eq!(app.requests().len(), 1);
+    let request = eventually("the next run came", || {
+        clock.advance(Duration::from_secs(1));
+        app.requests().into_iter().nth(1)
+    })
+    .await;
+    assert_eq!(timer_value(&request)["ScheduleStatus"]["Last"], "2026-06-15T10:01:00+00:00");
+    host.stop().await;
+}

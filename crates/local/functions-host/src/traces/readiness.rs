@@ -50,7 +50,7 @@ async fn a_server_that_comes_late_is_found() {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 1024];
-        stream.read(&mut request).await.unwrap();
+        assert_ne!(stream.read(&mut request).await.unwrap(), 0);
         stream.write_all(&answer(200, &[], b"")).await.unwrap();
     });
     assert_eq!(probe(port, Duration::from_secs(10)).await, recorded("ready-late-300ms"));
