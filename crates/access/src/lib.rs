@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod assess;
+pub mod azure_policy;
 pub mod close;
 pub mod configure;
 pub mod decide;
