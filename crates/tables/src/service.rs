@@ -51,7 +51,7 @@ pub enum ConfigError {
 }
 
 /// The store in an Azure Storage account. Cheap to clone; all clones share their connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TableStore {
     service: TableServiceClient,
     prefix: String,
@@ -261,6 +261,13 @@ impl TableStore {
             Err(failure) if failure.table_exists() => Ok(()),
             Err(failure) => Err(failure),
         }
+    }
+}
+
+/// Shows no credential, whatever its own `Debug` would show.
+impl std::fmt::Debug for TableStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TableStore").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 

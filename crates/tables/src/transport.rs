@@ -46,7 +46,6 @@ const AZURE: Limits =
 pub(crate) const AZURITE: Limits = Limits { idle: Duration::from_secs(3), ..AZURE };
 
 /// The client that the SDK sends through. It sends once: no retry, no redirect.
-#[derive(Debug)]
 pub(crate) struct Transport {
     client: reqwest::Client,
     /// Used here and not by the SDK, which prints requests to its log from the level `debug` on, and of all their
@@ -117,6 +116,13 @@ impl Transport {
             body.extend_from_slice(&piece);
         }
         Ok((status, headers, body.into()))
+    }
+}
+
+/// Shows no credential: the SDK prints what it is made of.
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Transport").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 

@@ -305,6 +305,24 @@ async fn a_batch_with_too_few_answers_or_no_etag_is_uncertain() {
     }
 }
 
+/// Without this header errors are XML, whose codes nobody reads.
+#[tokio::test]
+async fn json_is_asked_for() {
+    for changes in writes() {
+        let script = Script::of(vec![Reply::Close]).await;
+        let _ = script.store.commit(Table::Due, &key("p"), &changes).await;
+        script.server.await.unwrap();
+        let seen = script.seen.lock().unwrap()[0].clone();
+        let head = seen.rest.split("\r\n\r\n").next().unwrap().to_ascii_lowercase();
+        assert_eq!(head.matches("accept: application/json;odata=").count(), 1, "{changes:?}: {head}");
+    }
+    let script = Script::of(vec![refused(404, "ResourceNotFound")]).await;
+    script.store.get(Table::Due, &key("p"), &key("r")).await.unwrap();
+    let head = script.seen.lock().unwrap()[0].rest.to_ascii_lowercase();
+    assert!(head.contains("accept: application/json;odata=minimalmetadata\r\n"), "{head}");
+    assert!(!head.contains("fullmetadata"), "{head}");
+}
+
 /// Every replace and delete has its condition, alone and in a batch: without one a service would insert the
 /// missing row, or delete a changed one.
 #[tokio::test]
