@@ -101,8 +101,8 @@ pub struct DeadLetter {
 pub struct QueueView {
     /// Waiting for a receiver.
     pub active: Vec<Message>,
-    /// In the hands of a receiver.
-    pub locked: Vec<Message>,
+    /// In the hands of a receiver until the given moment, unless it renews.
+    pub locked: Vec<(Timestamp, Message)>,
     /// Waiting for their time, earliest first.
     pub scheduled: Vec<(Timestamp, Message)>,
     /// Given up.
@@ -347,8 +347,9 @@ impl ServiceBus {
         let mut state = self.lock();
         let queue = queue(&mut state, name).ok()?;
         queue.settle_time(now);
-        let mut locked: Vec<Message> = queue.locked.values().map(|locked| locked.message.clone()).collect();
-        locked.sort_by_key(|message| message.sequence_number);
+        let mut locked: Vec<(Timestamp, Message)> =
+            queue.locked.values().map(|locked| (locked.until, locked.message.clone())).collect();
+        locked.sort_by_key(|(_, message)| message.sequence_number);
         Some(QueueView {
             active: queue.active.values().cloned().collect(),
             locked,

@@ -134,13 +134,12 @@ async fn q28_a_timer_is_started_by_hand() {
 }
 
 #[tokio::test]
-async fn q29_q30_the_first_function_by_name_wins_and_a_wrong_method_is_not_found() {
+async fn q30_a_wrong_method_is_not_found_unless_a_later_function_takes_it() {
     let mut only_get = http("anonymous", "jobs/{id}");
     only_get[0]["methods"] = json!(["get"]);
     let app = App::new().function("B", http("anonymous", "jobs/search")).function("A", only_get);
     let host = app.start().await.unwrap();
     assert_eq!(host.functions(), ["A", "B"]);
-    // Both are forwarded under the same path, so the method tells them apart: only A refuses DELETE.
     let delete = |target: &str| {
         reqwest::Client::new().delete(format!("http://{}{target}", host.http_address())).send()
     };
@@ -148,6 +147,18 @@ async fn q29_q30_the_first_function_by_name_wins_and_a_wrong_method_is_not_found
     assert!(app.requests().is_empty());
     assert_eq!(delete("/jobs/search").await.unwrap().status().as_u16(), 200);
     assert_eq!(get(&host, "/").await.0, 200, "the homepage");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn q29_the_first_function_by_name_wins_although_a_later_one_is_literal() {
+    let mut app = App::new()
+        .function("B", http("anonymous", "jobs/search"))
+        .function("A", http("function", "jobs/{id}"));
+    app.options.keys = Some(Keys::default());
+    let host = app.start().await.unwrap();
+    // A wants a key, B does not.
+    assert_eq!(status(&host, "/jobs/search", None).await, 401);
     host.stop().await;
 }
 
