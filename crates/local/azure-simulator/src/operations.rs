@@ -32,13 +32,19 @@ struct Operation {
     due: Timestamp,
     before: Option<Value>,
     after: Option<Value>,
-    status: Status,
+}
+
+impl Operation {
+    fn is_on(&self, resource: &str) -> bool {
+        self.resource.eq_ignore_ascii_case(resource)
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
-    /// In the order of their ends: operations on one resource never overtake each other.
-    all: VecDeque<Operation>,
+    /// In the order of their start; on one resource also in the order of their ends.
+    running: Vec<Operation>,
+    ended: VecDeque<(String, Status)>,
 }
 
 /// What a write starts from.
@@ -58,41 +64,35 @@ impl Operations {
     /// Carries out what has come due.
     pub(crate) fn settle(&mut self, estate: &mut Estate, random: &mut Random, now: Timestamp) {
         loop {
-            let due = self.all.iter_mut().filter(|operation| operation.status == Status::InProgress);
-            let Some(next) =
-                due.filter(|operation| operation.due <= now).min_by_key(|operation| operation.due)
-            else {
-                return;
-            };
-            next.status = Status::Succeeded;
-            let (kind, resource, after) = (next.kind, next.resource.clone(), next.after.take());
-            next.before = None;
-            let last = !self.running(&resource);
-            let mut packets = after.clone();
-            if let Some(packets) = &mut packets {
-                set_state(kind, packets, None, "Succeeded");
-            }
+            let due = self.running.iter().enumerate().filter(|(_, operation)| operation.due <= now);
+            let Some((next, _)) = due.min_by_key(|(_, operation)| operation.due) else { return };
+            let Operation { id, kind, resource, after, .. } = self.running.remove(next);
+            self.end(id, Status::Succeeded);
+            let deleted = after.is_none();
+            let packets = after.map(|mut packets| {
+                set_state(kind, &mut packets, None, "Succeeded");
+                packets
+            });
             estate.data.put(kind.name, &resource, packets);
-            if !last {
+            if self.running.iter().any(|other| other.is_on(&resource)) {
                 continue;
             }
-            let shown = match after {
-                None => None,
-                Some(_) => estate.control.get(kind.name, &resource).cloned().map(|mut shown| {
-                    // Ending changes the resource's state, and with it its etag, on Azure as here.
-                    let etag = kind.has_etag().then(|| etag(random));
-                    set_state(kind, &mut shown, etag.as_deref(), "Succeeded");
-                    shown
-                }),
-            };
+            let current = estate.control.get(kind.name, &resource).filter(|_| !deleted).cloned();
+            let shown = current.map(|mut shown| {
+                // Ending changes the resource's state, and with it its etag, on Azure as here.
+                let etag = kind.has_etag().then(|| etag(random));
+                set_state(kind, &mut shown, etag.as_deref(), "Succeeded");
+                shown
+            });
             estate.put_control(kind.name, &resource, shown);
         }
     }
 
-    fn running(&self, resource: &str) -> bool {
-        self.all
-            .iter()
-            .any(|other| other.status == Status::InProgress && other.resource.eq_ignore_ascii_case(resource))
+    fn end(&mut self, id: String, status: Status) {
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((id, status));
     }
 
     /// What a write to the resource starts from, given what is still running there.
@@ -105,10 +105,8 @@ impl Operations {
         random: &mut Random,
     ) -> Result<Base, Refusal> {
         let current = estate.control.get(kind.name, resource).cloned();
-        let mut running = self.all.iter().filter(|operation| {
-            operation.status == Status::InProgress && operation.resource.eq_ignore_ascii_case(resource)
-        });
-        let Some(first) = running.next() else { return Ok(Base { existing: current, supersedes: false }) };
+        let first = self.running.iter().find(|operation| operation.is_on(resource));
+        let Some(first) = first else { return Ok(Base { existing: current, supersedes: false }) };
         if switches.overlap == Overlap::Serialise || !random.chance(switches.overlap_probability) {
             return Ok(Base { existing: current, supersedes: false });
         }
@@ -159,12 +157,12 @@ impl Operations {
             (false, true) => None,
         };
         if let Some(status) = ends {
-            let earlier = self.all.iter_mut().filter(|operation| {
-                operation.status == Status::InProgress && operation.resource.eq_ignore_ascii_case(resource)
-            });
-            for operation in earlier {
-                operation.status = status;
-            }
+            let (ended, running) = std::mem::take(&mut self.running)
+                .into_iter()
+                .partition(|operation| operation.is_on(resource));
+            self.running = running;
+            let ended: Vec<Operation> = ended;
+            ended.into_iter().for_each(|operation| self.end(operation.id, status));
         }
         let shown = match (&after, switches.asynchronous) {
             (Some(after), _) => Some(after.clone()),
@@ -175,45 +173,38 @@ impl Operations {
             }),
         };
         estate.put_control(kind.name, resource, shown.clone());
-        let earliest = self.all.iter().filter(|operation| {
-            operation.status == Status::InProgress && operation.resource.eq_ignore_ascii_case(resource)
-        });
-        let start = earliest.map(|operation| operation.due).max().unwrap_or(now).max(now);
-        let status = if switches.asynchronous {
-            Status::InProgress
+        if switches.asynchronous {
+            let earlier = self.running.iter().filter(|operation| operation.is_on(resource));
+            let start = earlier.map(|operation| operation.due).fold(now, Timestamp::max);
+            let latency = Duration::from_millis(switches.operation_latency_ms);
+            self.running.push(Operation {
+                id: id.clone(),
+                kind,
+                resource: resource.to_owned(),
+                due: start.checked_add(latency).unwrap_or(Timestamp::MAX),
+                before: base.existing.clone(),
+                after,
+            });
         } else {
-            estate.data.put(kind.name, resource, after.clone());
-            Status::Succeeded
-        };
-        let latency = Duration::from_millis(switches.operation_latency_ms);
-        self.all.push_back(Operation {
-            id: id.clone(),
-            kind,
-            resource: resource.to_owned(),
-            due: start.checked_add(latency).unwrap_or(Timestamp::MAX),
-            before: if status == Status::InProgress { base.existing.clone() } else { None },
-            after: if status == Status::InProgress { after } else { None },
-            status,
-        });
-        while self.all.len() > REMEMBERED
-            && self.all.front().is_some_and(|operation| operation.status != Status::InProgress)
-        {
-            self.all.pop_front();
+            estate.data.put(kind.name, resource, after);
+            self.end(id.clone(), Status::Succeeded);
         }
         Written { operation: id, shown }
     }
 
     /// The status document, or what `Location` answers.
     pub(crate) fn poll(&self, id: &str, result: bool, location: &str) -> Result<Response, Refusal> {
-        let found = self.all.iter().rev().find(|operation| operation.id.eq_ignore_ascii_case(id));
-        let operation = found.ok_or_else(|| {
+        let same = |other: &str| other.eq_ignore_ascii_case(id);
+        let ended = self.ended.iter().rev().find(|(other, _)| same(other)).map(|(_, status)| *status);
+        let running = self.running.iter().any(|operation| same(&operation.id));
+        let status = ended.or(running.then_some(Status::InProgress)).ok_or_else(|| {
             Refusal::missing("OperationNotFound", format!("The operation {id} is not known."))
         })?;
         let canceled = || {
             json!({"code": "CanceledAndSupersededDueToAnotherOperation",
                    "message": format!("Operation {id} was canceled and superseded by another operation.")})
         };
-        Ok(match (operation.status, result) {
+        Ok(match (status, result) {
             (Status::InProgress, false) => Response::json(StatusCode::OK, json!({"status": "InProgress"})),
             (Status::Succeeded, false) => Response::json(StatusCode::OK, json!({"status": "Succeeded"})),
             (Status::Canceled, false) => {

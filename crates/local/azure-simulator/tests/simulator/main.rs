@@ -10,6 +10,7 @@
 
 mod access;
 mod http_shell;
+mod live_groups;
 mod machine;
 mod operations;
 mod packet_probe;

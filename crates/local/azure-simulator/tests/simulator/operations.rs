@@ -153,3 +153,24 @@ fn a_synchronous_write_is_true_when_answered() {
     assert_eq!(azure.operation(&answer)["status"], "Succeeded");
     assert!(azure.probe(CLIENT, &machine("db-1"), 22, "Tcp").0);
 }
+
+#[test]
+fn a_synchronous_write_ends_what_is_still_running() {
+    let mut azure = asynchronous(Overlap::Serialise);
+    let first = azure.put(&db_rule("one"), opening(1000));
+    azure.azure.switches_mut().asynchronous = false;
+    azure.delete(&db_rule("one"));
+    assert_eq!(azure.operation(&first)["status"], "Succeeded");
+    later(&mut azure, 5000);
+    assert!(!azure.probe(CLIENT, &machine("db-1"), 22, "Tcp").0, "the older write does not come back");
+}
+
+#[test]
+fn an_unknown_operation_is_not_found() {
+    let mut azure = Machine::new();
+    let path = format!(
+        "{}/providers/Microsoft.Network/locations/westeurope/operations/none",
+        crate::machine::SUBSCRIPTION
+    );
+    assert_eq!(azure.get(&path).error_code(), Some("OperationNotFound"));
+}
