@@ -1,14 +1,14 @@
 //! The check after a write: with the evaluator, and without anything the planner computed.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 
-use super::Discrepancy;
 use super::desired::{Desired, ExceptionSource, ExistingRules, Protection, ProtectionState};
+use super::{Discrepancy, MAX_PREFIXES};
 use crate::address::{AddressSet, SourceSet};
-use crate::nsg::{Access, NetworkSecurityGroup, SecurityRule};
+use crate::nsg::{Access, Direction, Endpoint, NetworkSecurityGroup, SecurityRule};
 use crate::ports::{Port, PortSet, Protocol};
 use crate::reachability::{Decision, Destination, Flow, InboundRules, port_classes};
 
@@ -163,9 +163,69 @@ fn difference(
     })
 }
 
-/// Checks with the evaluator that exactly the granted and excepted sources reach each managed port. Where a
-/// protection respects existing rules, what those rules decide before our deny is accepted; without our deny
-/// nothing is.
+/// Where a managed allow rule reaches beyond managed packets, e.g. because someone widened it by hand. A rule whose
+/// destination is no list of addresses is reported under the unspecified address.
+fn beyond(current: &NetworkSecurityGroup, desired: &Desired) -> Vec<Discrepancy> {
+    let enabled = || desired.protections.iter().filter(|p| p.state == ProtectionState::Enabled);
+    let mut found = Vec::new();
+    let allows = current.rules().iter().filter(|r| {
+        desired.deployment.manages(r.name())
+            && r.access() != Some(Access::Deny)
+            && r.direction() != Some(Direction::Outbound)
+    });
+    for rule in allows {
+        let side = rule.destination();
+        let listed = if side.any || !side.groups.is_empty() || !side.unreadable.is_empty() {
+            None
+        } else {
+            side.addresses.to_addresses(MAX_PREFIXES)
+        };
+        let ports = if rule.destination_ports().unreadable.is_empty() {
+            rule.destination_ports().ports.clone()
+        } else {
+            PortSet::all()
+        };
+        for address in listed.unwrap_or_else(|| vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)]) {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                if rule.protocol().is_some_and(|p| p.intersection(protocol).is_none()) {
+                    continue;
+                }
+                let managed = PortSet::from_ranges(
+                    enabled()
+                        .filter(|p| p.addresses.contains(&address))
+                        .flat_map(|p| &p.ports)
+                        .filter(|p| p.protocol.intersection(protocol).is_some())
+                        .map(|p| p.ports),
+                );
+                let excess = ports.difference(&managed);
+                if !excess.is_empty() {
+                    let unexpected = sources_of(rule.source()).of_family(address);
+                    found.push(Discrepancy {
+                        address,
+                        protocol,
+                        ports: excess,
+                        unexpected,
+                        missing: SourceSet::none(),
+                    });
+                }
+            }
+        }
+    }
+    found
+}
+
+fn sources_of(side: &Endpoint) -> SourceSet {
+    if side.any || !side.unreadable.is_empty() {
+        return SourceSet::any();
+    }
+    side.groups.iter().fold(SourceSet::from_addresses(side.addresses.clone()), |set, group| {
+        set.union(&SourceSet::from_group(group.clone()))
+    })
+}
+
+/// Checks with the evaluator that exactly the granted and excepted sources reach each managed port, and that no
+/// managed allow rule opens anything else. Where a protection respects existing rules, what those rules decide
+/// before our deny is accepted; without our deny nothing is.
 ///
 /// # Errors
 /// Each managed address, protocol and port set where that is not so.
@@ -174,7 +234,7 @@ pub fn verify(
     desired: &Desired,
     now: Timestamp,
 ) -> Result<(), Vec<Discrepancy>> {
-    let mut found = Vec::new();
+    let mut found = beyond(current, desired);
     for difference in differences(current, desired, now) {
         let mut discrepancy = difference.discrepancy;
         if difference.respects {
