@@ -38,6 +38,8 @@ impl InvocationResponse {
     /// A string that the host would turn into bytes (anything that happens to be base64, like `test`) or into a
     /// date is refused when the answer is encoded, and the invocation fails: put it into a JSON object, declare
     /// the binding `dataType: "binary"` and use [`Self::as_is`], or say [`Self::bytes`] if bytes are meant.
+    /// Strings inside objects and arrays are not refused; there the host may still write a date and time in
+    /// another form.
     #[must_use]
     pub fn output(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.with(name, Output::Checked(value.into()))

@@ -28,7 +28,6 @@ pub use http_output::HttpOutput;
 pub use http_request::HttpRequest;
 pub use invocation::{Invocation, Logs, MAX_LOG_LINES, RetryHint};
 pub use message_body::UnexpectedJson;
-pub use provenance::NotTheHost;
 pub use server::{HTTP_WAIT, Server, run, serve};
 pub use service_bus::{ServiceBusHints, ServiceBusMessage};
 pub use storage_queue::{StorageQueueHints, StorageQueueMessage};

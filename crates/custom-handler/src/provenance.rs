@@ -13,8 +13,7 @@ pub(crate) const INVOCATION_ID: &str = "x-azure-functions-invocationid";
 
 /// What a request on the path of a function shows that an invocation by the host never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotTheHost {
+pub(crate) enum NotTheHost {
     /// Another method than POST, a query, an absolute request target, or another version than HTTP/1.1.
     #[error("request line")]
     RequestLine,

@@ -1,6 +1,7 @@
 //! The conformance cases of the protocol that concern a handler, by their ids (Q: requests, R: responses),
-//! through typed registrations. P6 is in `starting.rs`, P8 to P10 in `processes.rs`; R3, R4, R10, R12 to R15,
-//! R17 and R18 are unit tests of the answers, R22 is in `answers.rs`. The rest is about the host.
+//! through typed registrations. P6 and P9 are in `starting.rs`, P5, P8 and P10 in `processes.rs`; Q11, Q13, Q15,
+//! Q16, R9 and A11 in `forwarded.rs`; R3, R4, R10, R12 to R15, R17 and R18 are unit tests of the answers, R22 is
+//! in `answers.rs`. The rest is about the host.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -96,6 +97,12 @@ async fn q4_text_and_native_objects() {
     )
     .unwrap();
     assert_eq!(request.input("in"), Some(json!({ "Name": "TestName", "Id": 1234 })));
+}
+
+/// The host leaves out what ends in "trigger": typed triggers do not count on it.
+#[tokio::test]
+async fn q5_a_message_needs_no_metadata() {
+    assert_eq!(message(json!("\"x\""), json!({})).await.hints, custom_handler::ServiceBusHints::default());
 }
 
 #[tokio::test]
@@ -411,6 +418,56 @@ async fn an_invocation_of_an_unregistered_function_is_404() {
     let router = axum::Router::new().fallback(|| async { "the router" });
     let running = serving(Functions::new().http(router)).await;
     assert_eq!(invoke(running.port, "Worker", &json!({ "Data": {} })).await.status, 404);
+}
+
+/// Case `concurrency-200`: the host sends without limit, on a connection each.
+#[tokio::test]
+async fn two_hundred_parallel_invocations_run_at_once() {
+    let all = Arc::new(tokio::sync::Barrier::new(200));
+    let wait_for_all = move |_: ServiceBusMessage, _: Invocation| {
+        let all = Arc::clone(&all);
+        async move {
+            all.wait().await;
+            Ok::<_, String>(())
+        }
+    };
+    let running = serving(Functions::new().service_bus("Worker", wait_for_all)).await;
+    let body = json!({ "Data": { "msg": "\"x\"" } });
+    let mut invocations = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (port, body) = (running.port, body.clone());
+        invocations.spawn(async move { invoke(port, "Worker", &body).await.status });
+    }
+    assert_eq!(invocations.join_all().await, vec![200; 200]);
+}
+
+/// The host gives up on a connection when it stops; what was begun is finished all the same.
+#[tokio::test]
+async fn an_invocation_whose_connection_closes_runs_to_its_end() {
+    use tokio::io::AsyncWriteExt;
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let (go_on, may_go_on) = tokio::sync::watch::channel(false);
+    let (done, mut is_done) = tokio::sync::mpsc::channel(1);
+    let work = move |_: ServiceBusMessage, _: Invocation| {
+        let (begun, done, mut may_go_on) = (begun.clone(), done.clone(), may_go_on.clone());
+        async move {
+            begun.send(()).await.map_err(|error| error.to_string())?;
+            may_go_on.wait_for(|go_on| *go_on).await.map_err(|error| error.to_string())?;
+            done.send(()).await.map_err(|error| error.to_string())
+        }
+    };
+    let running = serving(Functions::new().service_bus("Worker", work)).await;
+    let request = invocation(running.port, "Worker", &json!({ "Data": { "msg": "\"x\"" } }));
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", running.port)).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    has_begun.recv().await.unwrap();
+    drop(stream);
+    // Round trips in which the server notices the closed connection.
+    for _ in 0..3 {
+        assert_eq!(exchange(running.port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.status, 200);
+    }
+    go_on.send(true).unwrap();
+    is_done.recv().await.unwrap();
 }
 
 #[tokio::test]

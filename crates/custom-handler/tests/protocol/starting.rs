@@ -35,7 +35,7 @@ async fn p6_the_recorded_probe_is_answered_200() {
 }
 
 #[tokio::test]
-async fn a_forwarded_request_for_the_root_goes_to_the_router() {
+async fn q13_a_forwarded_request_for_the_root_goes_to_the_router() {
     let running = serving(functions()).await;
     let request = b"GET / HTTP/1.1\r\nHost: localhost:7071\r\nX-Azure-Functions-InvocationId: 1\r\n\r\n";
     assert_eq!(exchange(running.port, request).await.text(), "the root");
