@@ -24,8 +24,29 @@ pub(crate) struct ApiError {
     code: &'static str,
     message: String,
     target: Option<String>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Header>,
     log: Option<String>,
+}
+
+/// The one header that some errors come with.
+#[derive(Debug)]
+enum Header {
+    /// The methods that the path takes.
+    Allow(&'static str),
+    /// Seconds to wait.
+    RetryAfter(i64),
+    /// How to authenticate.
+    Bearer,
+}
+
+impl Header {
+    fn to_pair(&self) -> (HeaderName, HeaderValue) {
+        match self {
+            Header::Allow(methods) => (ALLOW, HeaderValue::from_static(methods)),
+            Header::RetryAfter(seconds) => (RETRY_AFTER, HeaderValue::from(*seconds)),
+            Header::Bearer => (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -68,12 +89,11 @@ impl ApiError {
     }
 
     pub(crate) fn allowing(self, methods: &'static str) -> ApiError {
-        self.with_header(ALLOW, HeaderValue::from_static(methods))
+        self.with_header(Header::Allow(methods))
     }
 
     pub(crate) fn unauthenticated(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::UNAUTHORIZED, "AuthenticationFailed", message)
-            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        ApiError::new(StatusCode::UNAUTHORIZED, "AuthenticationFailed", message).with_header(Header::Bearer)
     }
 
     /// Names the field that is wrong.
@@ -82,8 +102,8 @@ impl ApiError {
         self
     }
 
-    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> ApiError {
-        self.header = Some((name, value));
+    fn with_header(mut self, header: Header) -> ApiError {
+        self.header = Some(header);
         self
     }
 
@@ -94,7 +114,7 @@ impl ApiError {
 
     fn unavailable(message: String, seconds: i64, log: String) -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
-            .with_header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+            .with_header(Header::RetryAfter(seconds.max(1)))
             .logged(log)
     }
 }
@@ -148,7 +168,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let detail = Detail { code: self.code, message: self.message, target: self.target };
         let mut response = (self.status, Json(Envelope { error: detail })).into_response();
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.as_ref().map(Header::to_pair) {
             response.headers_mut().insert(name, value);
         }
         if let Some(log) = self.log {
