@@ -96,10 +96,12 @@ pub struct Uncertainty {
 /// Who passes one NSG.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NsgReach {
-    /// Every source that may pass.
+    /// Every source that may pass, from some source port.
     pub possible: SourceSet,
-    /// Every source that surely passes.
+    /// Every source that surely passes, from some source port.
     pub certain: SourceSet,
+    /// Every source that surely passes, whatever source port it uses.
+    pub certain_from_every_port: SourceSet,
     /// The rules that decide, in order of evaluation.
     pub decisions: Vec<Decision>,
     /// Why the two bounds may differ.
@@ -160,7 +162,7 @@ impl<'a> InboundRules<'a> {
     }
 
     /// One source port of each class that the NSG's rules treat alike for this flow, an ephemeral one first.
-    fn source_ports(&self, flow: &Flow) -> BTreeSet<Port> {
+    pub(crate) fn source_ports(&self, flow: &Flow) -> BTreeSet<Port> {
         let mut ports = BTreeSet::from([EPHEMERAL]);
         if flow.protocol.has_ports() {
             for (rule, _, _) in self.relevant(flow) {
@@ -245,6 +247,7 @@ impl<'a> InboundRules<'a> {
         }
         reach.possible = SourceSet::from_terms(possible);
         reach.certain = SourceSet::from_terms(certain);
+        reach.certain_from_every_port = reach.certain.clone();
         reach
     }
 }
@@ -255,6 +258,7 @@ const EPHEMERAL: Port = 50_000;
 fn merge(mut a: NsgReach, b: NsgReach) -> NsgReach {
     a.possible = a.possible.union(&b.possible);
     a.certain = a.certain.union(&b.certain);
+    a.certain_from_every_port = a.certain_from_every_port.intersection(&b.certain_from_every_port);
     for decision in b.decisions {
         let same = a.decisions.iter_mut().find(|d| {
             d.rule == decision.rule && d.priority == decision.priority && d.is_default == decision.is_default

@@ -608,3 +608,20 @@ fn desired_state_reads_back_from_its_json() {
     assert_eq!(json["originals"][0]["name"], "first");
     assert_eq!(serde_json::from_value::<Desired>(json).unwrap(), wish);
 }
+
+#[test]
+fn a_deny_of_some_source_ports_before_a_grant_is_seen() {
+    let mut deny = rule("first", 100, "Deny", "22");
+    deny["properties"]["sourcePortRange"] = json!("53");
+    let mut p = protection("a", &["10.0.0.4"], &[tcp(22)]);
+    p.existing_rules = ExistingRules::Respect;
+    let mut wish = desired(vec![p], vec![grant("a", &["10.0.0.4"], 22, &["203.0.113.7"], 1)]);
+    let (after, planned) = bring(&nsg(vec![deny]), &mut wish);
+    let [Note::RespectedRules { rules, closed, .. }] = planned.notes.as_slice() else {
+        panic!("{:?}", planned.notes)
+    };
+    assert_eq!(rules, &["first"]);
+    assert_eq!(closed.addresses().v4_count(), 1, "the grant works, but not from source port 53");
+    wish.protections[0].existing_rules = ExistingRules::Supersede;
+    assert!(verify(&after, &wish, now()).is_err());
+}

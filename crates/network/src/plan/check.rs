@@ -139,7 +139,8 @@ fn difference(
     let reach = rules.reach(flow);
     let wanted = wanted(desired, covering, flow, now);
     let unexpected = reach.possible.difference(&wanted);
-    let missing = wanted.difference(&reach.certain);
+    // Granted is granted from every source port; open is open from any.
+    let missing = wanted.difference(&reach.certain_from_every_port);
     if unexpected.is_empty() && missing.is_empty() {
         return None;
     }

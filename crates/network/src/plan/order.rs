@@ -61,9 +61,14 @@ fn harmless(
     let Some(flows) = affected(&changed, start, end) else { return false };
     let [start, between, end] = [start, between, end].map(InboundRules::from_rules);
     flows.iter().all(|flow| {
-        let (a, i, b) = (start.reach(flow), between.reach(flow), end.reach(flow));
-        i.possible.is_subset(&a.possible.union(&b.possible))
-            && a.certain.intersection(&b.certain).is_subset(&i.certain)
+        let mut source_ports = start.source_ports(flow);
+        source_ports.extend(between.source_ports(flow));
+        source_ports.extend(end.source_ports(flow));
+        source_ports.into_iter().all(|port| {
+            let [a, i, b] = [&start, &between, &end].map(|rules| rules.reach_from_port(flow, port));
+            i.possible.is_subset(&a.possible.union(&b.possible))
+                && a.certain.intersection(&b.certain).is_subset(&i.certain)
+        })
     })
 }
 
