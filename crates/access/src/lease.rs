@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long a lease lasts from its last renewal.
-const LENGTH: SignedDuration = SignedDuration::from_secs(60);
+const LENGTH: SignedDuration = SignedDuration::from_secs(45);
 
 /// How long after its end a lease is left alone: clocks differ by seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
