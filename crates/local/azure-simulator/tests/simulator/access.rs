@@ -34,6 +34,13 @@ fn everybody_may_what_their_roles_say_and_no_more() {
         ("bob", Method::GET, &network("networkInterfaces/web-1-nic/ipConfigurations/ipconfig1"), 200),
         ("carol", Method::GET, &group, 200),
         ("carol", Method::PUT, &ssh, 403),
+        ("dave", Method::PUT, &ssh, 200),
+        (
+            "dave",
+            Method::DELETE,
+            &format!("{GROUP}/providers/Microsoft.Authorization/roleAssignments/x"),
+            403,
+        ),
         ("mallory", Method::GET, &machine("web-1"), 403),
     ] {
         assert_eq!(status(&mut azure, who, method.clone(), path), expected, "{who} {method} {path}");
