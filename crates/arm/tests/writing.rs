@@ -183,6 +183,14 @@ async fn without_an_operation_address_the_resource_itself_is_watched() {
 }
 
 #[tokio::test]
+async fn a_write_that_failed_at_once_is_not_done() {
+    let f = fixture().await;
+    f.stub.answers(|_| reply(200, json!({ "properties": { "provisioningState": "Failed" } })));
+    let outcome = f.azure.put_rule(&nsg_id(), &rule()).await;
+    assert!(matches!(outcome, Err(AzureError::Unavailable { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn an_operation_elsewhere_gets_no_token() {
     let f = fixture().await;
     let foreign = Stub::start().await;
