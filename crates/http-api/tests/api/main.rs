@@ -1,0 +1,18 @@
+//! The HTTP API over the real use cases, in a world in memory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod azure;
+mod client;
+mod examples;
+mod failures;
+mod native;
+mod refusals;
+mod strictness;
