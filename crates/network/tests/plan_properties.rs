@@ -483,7 +483,7 @@ fn step(nsg: &NetworkSecurityGroup, mut desired: Desired, all: &[Packet]) -> Opt
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn superseding_opens_exactly_what_is_granted(start in nsg(), wishes in proptest::collection::vec(desired(false), 1..4)) {
@@ -529,6 +529,42 @@ proptest! {
             prop_assert_eq!(&step.desired.originals, &Vec::new(), "respect moves nothing");
             at = step.result;
         }
+    }
+
+    #[test]
+    fn protections_that_supersede_are_exact_beside_ones_that_respect(start in nsg(), mut wish_now in desired(false), modes in any::<[bool; 4]>()) {
+        for (protection, respect) in wish_now.protections.iter_mut().zip(modes) {
+            protection.existing_rules = if respect { ExistingRules::Respect } else { ExistingRules::Supersede };
+        }
+        let all = packets();
+        let Some(step) = step(&start, wish_now, &all) else { return Ok(()) };
+        let after = rules(&step.result.to_json());
+        let mut strict = step.desired.clone();
+        strict.protections.retain(|p| p.existing_rules == ExistingRules::Supersede);
+        for packet in &all {
+            if let Some(allowed) = wish(&strict, packet) {
+                prop_assert_eq!(decide(&after, packet).0, allowed, "{:?}", packet);
+            }
+        }
+    }
+
+    #[test]
+    fn small_changes_are_made_in_a_safe_order(start in nsg(), first in desired(false), gone in any::<proptest::sample::Index>(), new in grant(), change in 0u8..4) {
+        let all = packets();
+        let Some(one) = step(&start, first, &all) else { return Ok(()) };
+        let mut next = one.desired;
+        if change != 1 && !next.grants.is_empty() {
+            next.grants.remove(gone.index(next.grants.len()));
+        }
+        if change != 2 {
+            next.grants.push(new);
+        }
+        if change == 3 && !next.protections.is_empty() {
+            let at = gone.index(next.protections.len());
+            next.protections[at].state = ProtectionState::Retired;
+        }
+        // Checks every state on the way.
+        step(&one.result, next, &all);
     }
 
     #[test]
