@@ -18,6 +18,10 @@ use crate::worker::Worker;
 
 /// Between the timeout of a function and the kill, and before the client hears of it.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
+/// How long a failed request waits for news of the process's end.
+const CRASH_NOTICE: Duration = Duration::from_millis(100);
+/// How long a timed-out invocation waits until its handler is dead, which takes the host a second at most.
+const KILL_NOTICE: Duration = Duration::from_secs(1);
 const MAX_REDIRECTS: usize = 50;
 
 /// Why an invocation failed, in the host's words where they are known.
@@ -144,8 +148,9 @@ impl Invoker {
     ) -> Result<WireAnswer, String> {
         self.worker.ready().await?;
         let Some(limit) = self.function_timeout else {
-            return send.await;
+            return self.noticing_crashes(send).await;
         };
+        let send = self.noticing_crashes(send);
         tokio::pin!(send);
         if let Ok(answer) = tokio::time::timeout(limit, &mut send).await {
             return answer;
@@ -153,11 +158,26 @@ impl Invoker {
         // The grace lets a function that watches for cancellation end; this one cannot, but time passes all the same.
         tokio::time::sleep(TIMEOUT_GRACE).await;
         self.worker.restart();
+        self.worker.not_initialized(KILL_NOTICE).await;
         Err(format!(
             "Timeout value of {}s was exceeded by function: Functions.{}",
             limit.as_secs_f64(),
             function.name
         ))
+    }
+
+    /// A broken connection usually means a crash, and the supervisor hears of it a moment later. Without the pause
+    /// an abandoned message would come back at once, meet the dead handler again and use up its deliveries; in Azure
+    /// the network between bus and host gives that moment.
+    async fn noticing_crashes(
+        &self,
+        send: impl Future<Output = Result<WireAnswer, String>>,
+    ) -> Result<WireAnswer, String> {
+        let result = send.await;
+        if result.is_err() {
+            self.worker.not_initialized(CRASH_NOTICE).await;
+        }
+        result
     }
 
     pub(crate) async fn send_following_redirects(

@@ -25,7 +25,7 @@ enum Check {
     Judgement,
     /// The request body, or the whole request, is built from the recorded inputs.
     Body,
-    /// Checked with a real handler process.
+    /// Checked by name: with a real handler process in `tests/`, or in `readiness` and `options`.
     Process,
     /// Not modelled, and why.
     Not(&'static str),

@@ -150,6 +150,14 @@ impl Worker {
         let _ = self.orders.send(Order::Stop(reason.to_owned()));
     }
 
+    /// Resolves when the handler is known to be gone, at the latest after `limit`.
+    pub(crate) async fn not_initialized(&self, limit: Duration) {
+        let mut state = self.state.clone();
+        let gone = state.wait_for(|state| *state != HandlerState::Initialized);
+        // Running into the limit is an answer too: the process lives.
+        let _ = tokio::time::timeout(limit, gone).await;
+    }
+
     /// Resolves when the host has stopped for whatever reason.
     pub(crate) async fn stopped(&self) {
         let mut state = self.state.clone();

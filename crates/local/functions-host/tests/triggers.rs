@@ -154,7 +154,8 @@ async fn q23_a_fast_timer_has_no_status_and_run_on_startup_runs_at_once() {
 
 #[tokio::test]
 async fn a_long_run_skips_occurrences_and_never_overlaps() {
-    let mut app = App::new().timer("Tick", "0 * * * * *").answers(json!({ "/Tick": [{ "delay": 300 }, {}] }));
+    let mut app =
+        App::new().timer("Tick", "0 * * * * *").answers(json!({ "/Tick": [{ "delay": 2000 }, {}] }));
     let clock = ManualClock::new("2026-06-15T10:00:30Z".parse().unwrap());
     app.options.clock = std::sync::Arc::new(clock.clone());
     let host = app.start().await.unwrap();
