@@ -268,7 +268,10 @@ fn location_of(resources: &[Value], vm: &ResourceId) -> String {
 }
 
 /// Every NSG on the way to the VM, with the addresses it filters.
-pub(crate) fn enforcement_points(resources: &[Value], vm: &ResourceId) -> Result<Vec<PolicyPoint>, AccessError> {
+pub(crate) fn enforcement_points(
+    resources: &[Value],
+    vm: &ResourceId,
+) -> Result<Vec<PolicyPoint>, AccessError> {
     let network: VmNetwork = Estate::from_resources(resources.iter().cloned())
         .vm(vm)
         .ok_or_else(|| AccessError::NotFound(format!("{vm} does not exist")))?;

@@ -14,7 +14,7 @@ pub struct Key(String);
 impl Key {
     /// Joins `parts` with `_`. In a part, everything but ASCII letters, digits, `.` and `-` is written as
     /// `~` and two hexadecimal digits a byte, so different parts never make the same key; what would be too
-    /// long ends in a digest of the whole.
+    /// long is cut and ends in `~~`, which no uncut key contains, and a digest of the whole.
     pub fn new<I: IntoIterator<Item = S>, S: AsRef<str>>(parts: I) -> Key {
         let mut key = String::new();
         for (index, part) in parts.into_iter().enumerate() {
@@ -32,8 +32,8 @@ impl Key {
         }
         if key.len() > MAX_KEY {
             let digest = digest(&key, 32);
-            key.truncate(MAX_KEY - digest.len() - 1);
-            key.push('~');
+            key.truncate(MAX_KEY - digest.len() - 2);
+            key.push_str("~~");
             key.push_str(&digest);
         }
         Key(key)
@@ -50,11 +50,21 @@ impl Key {
         &self.0
     }
 
+    /// A key that sorts before every key that begins with this one and `_`, and after all shorter ones.
+    pub(crate) fn first_under(&self) -> Key {
+        self.followed_by("_")
+    }
+
     /// A key that sorts after every key that begins with this one and `_`.
     pub(crate) fn last_under(&self) -> Key {
+        self.followed_by("_~~")
+    }
+
+    fn followed_by(&self, end: &str) -> Key {
         let mut key = self.0.clone();
-        key.truncate(MAX_KEY - 2);
-        key.push_str("_~~");
+        // Keys are ASCII, so any place is one to cut at.
+        key.truncate(MAX_KEY - end.len());
+        key.push_str(end);
         Key(key)
     }
 }

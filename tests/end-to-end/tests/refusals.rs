@@ -77,8 +77,8 @@ async fn bad_requests_get_their_status_and_name_the_field_and_change_nothing() {
         (None, "Bearer"),
         (Some("nonsense"), ""),
         (Some(expired.trim()), "expired"),
-        (Some(arm.as_str()), "audience"),
-        (Some(foreign.as_str()), "audience"),
+        (Some(arm.as_str()), "Azure Resource Manager"),
+        (Some(foreign.as_str()), "api://somebody-else"),
     ] {
         let answer = stack.call(Method::POST, "/api/requests", token, Some(good.clone())).await;
         check(&answer, StatusCode::UNAUTHORIZED, words);

@@ -82,7 +82,8 @@ pub struct Row {
 }
 
 /// The most UTF-16 code units that a row's document may have: an entity may be 1 MiB in Table Storage, where
-/// text takes two bytes a unit, and half is left to keys, names and growth.
+/// text takes two bytes a unit, and half is left to keys, names and growth. As ASCII JSON, in which it travels,
+/// an entity must fit 1 MiB and a batch 4 MiB as well; a store that finds more answers `TooLarge`.
 pub const MAX_DOCUMENT_UNITS: usize = 256 * 1024;
 
 /// The most changes in one batch (Table Storage's own limit).
@@ -173,10 +174,10 @@ impl Range {
         }
     }
 
-    /// The rows of one partition whose key begins with `prefix` followed by more.
+    /// The rows of one partition whose key is `prefix` and at least one more part.
     pub fn rows_under(partition: Key, prefix: &Key) -> Range {
         Range {
-            first_row: Some(prefix.clone()),
+            first_row: Some(prefix.first_under()),
             last_row: Some(prefix.last_under()),
             ..Range::partition(partition)
         }
@@ -187,10 +188,10 @@ impl Range {
         Range { first_partition: None, last_partition: Some(partition), first_row: None, last_row: None }
     }
 
-    /// All rows of the partitions whose key begins with `prefix` followed by more, and of `prefix` itself.
+    /// All rows of the partitions whose key is `prefix` and at least one more part.
     pub fn partitions_under(prefix: &Key) -> Range {
         Range {
-            first_partition: Some(prefix.clone()),
+            first_partition: Some(prefix.first_under()),
             last_partition: Some(prefix.last_under()),
             first_row: None,
             last_row: None,

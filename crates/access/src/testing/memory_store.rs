@@ -105,20 +105,25 @@ impl Store for MemoryStore {
         if self.begin()? == Verdict::LoseTheAnswer {
             return Err(unavailable());
         }
-        let skip: usize = from.and_then(|from| from.0.parse().ok()).unwrap_or(0);
+        // A place and not a count: rows come and go between the pages.
+        let place = from.and_then(|from| {
+            let (partition, row) = from.0.split_once(' ')?;
+            Some((Key::from_stored(partition)?, Key::from_stored(row)?))
+        });
         let lowest = Key::new([""]);
-        let first = range.first_partition.clone().unwrap_or_else(|| lowest.clone());
+        let (first, first_row) = place.unwrap_or_else(|| {
+            (range.first_partition.clone().unwrap_or_else(|| lowest.clone()), lowest.clone())
+        });
         let rows = lock(&self.rows);
         let mut found = rows
-            .range((Bound::Included((table, first, lowest)), Bound::Unbounded))
+            .range((Bound::Included((table, first, first_row)), Bound::Unbounded))
             .take_while(|((of, partition, _), _)| {
                 *of == table && range.last_partition.as_ref().is_none_or(|last| partition <= last)
             })
             .filter(|((_, _, row), _)| {
                 range.first_row.as_ref().is_none_or(|first| row >= first)
                     && range.last_row.as_ref().is_none_or(|last| row <= last)
-            })
-            .skip(skip);
+            });
         let page: Vec<Row> = found
             .by_ref()
             .take(limit)
@@ -129,7 +134,9 @@ impl Store for MemoryStore {
                 document: document.clone(),
             })
             .collect();
-        let next = found.next().map(|_| Continuation((skip + page.len()).to_string()));
+        let next = found
+            .next()
+            .map(|((_, partition, row), _)| Continuation(format!("{} {}", partition.as_str(), row.as_str())));
         Ok(Page { rows: page, next })
     }
 
