@@ -23,7 +23,7 @@ use crate::keys::Key;
 use crate::permission::{self, Action};
 use crate::policy::PolicyTerms;
 use crate::ports::identity::Caller;
-use crate::ports::store::{Change, Etag, Range, Table, scan_all};
+use crate::ports::store::{Change, Etag, MAX_DOCUMENT_UNITS, Range, Table, scan_all};
 use ajar_network::resource_id::ResourceId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -33,6 +33,9 @@ const MOST_VMS: usize = 100;
 
 /// More resources than one subscription has.
 const MOST_RESOURCES: usize = 10_000;
+
+/// The longest kind of a resource; Azure knows `Basic`.
+const LONGEST_KIND: usize = 64;
 
 /// The longest name of a resource group (Azure's own limit).
 const LONGEST_GROUP: usize = 90;
@@ -183,6 +186,7 @@ pub async fn put(
         virtual_machines: wanted,
         leaving,
     };
+    check_size(&resource)?;
     let etag = write(ajar, &resource, etag).await?;
     for (vm, terms) in enabling {
         configure::enable_with(ajar, caller, &vm, terms).await?;
@@ -292,6 +296,20 @@ async fn only_here(
         }
     }
     Ok(vms)
+}
+
+/// Checks that a resource can be kept: its body may have been larger than a row may be.
+fn check_size(resource: &Resource) -> Result<(), AccessError> {
+    if resource.kind.chars().count() > LONGEST_KIND {
+        return Err(AccessError::invalid("kind", format!("is longer than {LONGEST_KIND} characters")));
+    }
+    if encode(resource)?.encode_utf16().count() > MAX_DOCUMENT_UNITS {
+        return Err(AccessError::invalid(
+            "properties.virtualMachines",
+            "is too large for one policy: use several policies, each with fewer virtual machines or sources",
+        ));
+    }
+    Ok(())
 }
 
 async fn turn_off(ajar: &Ajar, caller: &Caller, vms: &[ResourceId]) -> Result<(), AccessError> {

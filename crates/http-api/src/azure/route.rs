@@ -123,9 +123,8 @@ mod tests {
                 list(Some("G"), None),
             ),
             (
-                format!(
-                    "/SUBSCRIPTIONS/S/resourcegroups/G/PROVIDERS/microsoft.security/LOCATIONS/L/JITNETWORKACCESSPOLICIES/"
-                ),
+                "/SUBSCRIPTIONS/S/resourcegroups/G/PROVIDERS/microsoft.security/LOCATIONS/L/JITNETWORKACCESSPOLICIES/"
+                    .to_owned(),
                 list(Some("G"), Some("L")),
             ),
             (

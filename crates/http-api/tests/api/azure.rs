@@ -450,3 +450,29 @@ async fn a_put_that_broke_off_is_finished_by_its_repeat() {
     }
     panic!("more calls than the test expects");
 }
+
+#[tokio::test]
+async fn a_policy_that_is_too_large_to_keep_is_refused() {
+    let server = Server::new();
+    let before = server.state();
+    let mut long = body(&["web-1"]);
+    long["kind"] = json!("x".repeat(65));
+    let (_, target) = server.put(&one("default"), "alice", long).await.error(400, "InvalidParameter");
+    assert_eq!(target.as_deref(), Some("kind"));
+
+    // 20 ports of 100 long sources each, on one VM under as many spellings of trailing blanks as it takes.
+    let sources: Vec<String> =
+        (0..100).map(|i| format!("{}2001:db8::{i:x}{}", " ".repeat(80), " ".repeat(80))).collect();
+    let ports: Vec<Value> = (1..=20)
+        .map(|number| {
+            json!({ "number": number, "protocol": "TCP", "allowedSourceAddressPrefixes": sources,
+            "maxRequestAccessDuration": "PT3H" })
+        })
+        .collect();
+    let large =
+        json!({ "properties": { "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": ports }] } });
+    assert!(large.to_string().len() < 1024 * 1024);
+    let (message, target) = server.put(&one("default"), "alice", large).await.error(400, "InvalidParameter");
+    assert_eq!(target.as_deref(), Some("properties.virtualMachines"), "{message}");
+    assert_eq!(server.state(), before);
+}

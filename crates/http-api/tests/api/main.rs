@@ -15,4 +15,5 @@ mod examples;
 mod failures;
 mod native;
 mod refusals;
+mod sockets;
 mod strictness;
