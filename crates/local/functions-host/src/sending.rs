@@ -166,7 +166,7 @@ fn single(
 
 /// Headers that are neither HTTP's own nor a client library's; the API takes them as custom properties.
 fn is_custom(name: &str) -> bool {
-    const STANDARD: [&str; 15] = [
+    const STANDARD: [&str; 14] = [
         "accept",
         "accept-encoding",
         "authorization",
@@ -181,7 +181,6 @@ fn is_custom(name: &str) -> bool {
         "tracestate",
         "transfer-encoding",
         "user-agent",
-        "x-process-at",
     ];
     !STANDARD.contains(&name) && !name.starts_with("x-ms-")
 }
