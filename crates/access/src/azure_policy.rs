@@ -19,7 +19,7 @@ use crate::Ajar;
 use crate::configure::{self, CONFIGURE};
 use crate::document::{Document, Stored, encode, stored};
 use crate::error::AccessError;
-use crate::keys::Key;
+use crate::keys::{Key, digest};
 use crate::permission::{self, Action};
 use crate::policy::PolicyTerms;
 use crate::ports::identity::Caller;
@@ -103,7 +103,7 @@ impl PolicyAddress {
     }
 
     fn partition(&self) -> Key {
-        Key::new([lower(&self.subscription), lower(&self.resource_group), lower(&self.location)])
+        Key::new([lower(&self.subscription), group_part(&self.resource_group), lower(&self.location)])
     }
 
     fn row(&self) -> Key {
@@ -263,6 +263,13 @@ fn lower(text: &str) -> String {
     text.to_lowercase().replace(' ', "")
 }
 
+/// A resource group in a partition's key. A name that is not ASCII may be so long in a key that the key is cut,
+/// and would then not be found under its group.
+fn group_part(group: &str) -> String {
+    let group = lower(group);
+    if group.is_ascii() { group } else { digest(&group, 40) }
+}
+
 fn is_same(vm: &ResourceId, written: &VmTerms) -> bool {
     vm.as_str().eq_ignore_ascii_case(written.id.trim_end_matches('/'))
 }
@@ -365,18 +372,10 @@ async fn read_all(
     subscription: &str,
     group: Option<&str>,
 ) -> Result<Vec<Resource>, AccessError> {
-    let parts: Vec<String> = std::iter::once(subscription).chain(group).map(lower).collect();
+    let parts: Vec<String> = std::iter::once(lower(subscription)).chain(group.map(group_part)).collect();
     let range = Range::partitions_under(&Key::new(&parts));
     let rows = scan_all(ajar.ports.store.as_ref(), Table::AzurePolicies, &range, MOST_RESOURCES).await?;
-    let mut resources: Vec<Resource> = Vec::new();
-    for row in &rows {
-        let resource = stored::<Resource>(row)?.content;
-        // The range also holds groups whose names go on where this one's ends: `web` and `web-2`.
-        if group.is_none_or(|group| lower(group) == lower(&resource.address.resource_group)) {
-            resources.push(resource);
-        }
-    }
-    Ok(resources)
+    rows.iter().map(|row| stored(row).map(|stored: Stored<Resource>| stored.content)).collect()
 }
 
 /// Writes a resource that was read with `etag`, or that must not exist. Whoever loses to another writer is told

@@ -12,14 +12,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long a lease lasts from its last renewal.
-const LENGTH: SignedDuration = SignedDuration::from_secs(45);
+const LENGTH: SignedDuration = SignedDuration::from_secs(50);
 
 /// How long after its end a lease is left alone: clocks differ by seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
-/// The longest one write may take, by the adapter's own time limits (request and operation); a write begins
+/// The longest one write may take, by the adapter's own time limits (token, request and operation); a write begins
 /// only while the lease outlasts it.
-const WRITE_LIMIT: SignedDuration = SignedDuration::from_secs(40);
+const WRITE_LIMIT: SignedDuration = SignedDuration::from_secs(45);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -112,9 +112,7 @@ async fn serve_until_broken(host: &FunctionsHost, azure_url: &str) -> Result<(),
     let ajar_url = format!("http://{}", host.http_address());
     wait_until_healthy(&format!("{ajar_url}/api/health")).await?;
     println!("Ajar is ready: {ajar_url}");
-    for line in story(&ajar_url, azure_url) {
-        println!("  {line}");
-    }
+    println!("{}", story(&ajar_url, azure_url));
     let mut states = host.watch_handler_state();
     loop {
         if let HandlerState::Stopped(why) = states.borrow_and_update().clone() {

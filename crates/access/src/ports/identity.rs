@@ -21,8 +21,8 @@ pub enum AuthenticationError {
     /// The token is not acceptable; the text may be shown to the caller and says which check failed.
     #[error("{0}")]
     Rejected(String),
-    /// The keys to check it with could not be read.
-    #[error("sign-in keys are unavailable: {0}")]
+    /// The keys to check it with, or a token, could not be had.
+    #[error("the sign-in service is unavailable: {0}")]
     Unavailable(String),
 }
 
