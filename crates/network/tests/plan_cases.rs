@@ -625,3 +625,32 @@ fn a_deny_of_some_source_ports_before_a_grant_is_seen() {
     wish.protections[0].existing_rules = ExistingRules::Supersede;
     assert!(verify(&after, &wish, now()).is_err());
 }
+
+#[test]
+fn an_allow_that_was_moved_behind_the_deny_comes_before_it_again() {
+    let mut wish = desired(
+        vec![protection("a", &["10.0.0.4"], &[tcp(22)])],
+        vec![grant("a", &["10.0.0.4"], 22, &["203.0.113.7"], 1)],
+    );
+    let (good, _) = bring(&nsg(vec![rule("ssh", 1000, "Allow", "22")]), &mut wish);
+    let moved = good.rules().iter().map(|r| match r.access() {
+        Some(Access::Allow) if r.name().starts_with("ajar-") => r.with_priority(700),
+        Some(Access::Deny) => r.with_priority(600),
+        _ => r.clone(),
+    });
+    let moved = good.with_rules(moved.collect());
+    assert!(verify(&moved, &wish, now()).is_err());
+    verify(&bring(&moved, &mut wish).0, &wish, now()).unwrap();
+}
+
+#[test]
+fn a_thousand_vms_in_one_nsg_are_planned_in_reasonable_time() {
+    let name = |i: u16| (format!("vm{i}"), format!("10.1.{}.{}", i / 256, i % 256));
+    let protections =
+        (0..1000).map(|i| protection(&name(i).0, &[&name(i).1], &[tcp(22), tcp(3389)])).collect();
+    let grants = (0..200).map(|i| grant(&name(i).0, &[&name(i).1], 22, &["203.0.113.7"], 1)).collect();
+    let mut wish = desired(protections, grants);
+    let (after, planned) = bring(&nsg(vec![rule("ssh", 1000, "Allow", "22")]), &mut wish);
+    assert!(matches!(&planned.write, Write::Rules(w) if w.len() == 2), "one deny for all, one allow for all");
+    verify(&after, &wish, now()).unwrap();
+}

@@ -483,7 +483,7 @@ fn step(nsg: &NetworkSecurityGroup, mut desired: Desired, all: &[Packet]) -> Opt
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn superseding_opens_exactly_what_is_granted(start in nsg(), wishes in proptest::collection::vec(desired(false), 1..4)) {

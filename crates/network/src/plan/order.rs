@@ -108,3 +108,88 @@ fn affected(changed: &[&SecurityRule], start: &[SecurityRule], end: &[SecurityRu
     }
     Some(flows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{AddressSet, Prefix};
+    use crate::nsg::{Access, RuleSource, RuleSpec};
+    use crate::ports::PortRange;
+
+    fn rule(name: &str, priority: u16, access: Access, source: &str, ports: &[u16]) -> SecurityRule {
+        RuleSpec {
+            name: name.to_owned(),
+            description: String::new(),
+            priority,
+            access,
+            protocol: Protocol::Tcp,
+            source: match source {
+                "*" => RuleSource::Any,
+                text => RuleSource::Addresses(Prefix::parse(text).unwrap().into()),
+            },
+            destination: AddressSet::from_addresses(["10.0.0.4".parse().unwrap()]),
+            destination_ports: PortSet::from_ranges(ports.iter().map(|p| PortRange::single(*p))),
+        }
+        .build()
+    }
+
+    fn put(rule: SecurityRule) -> RuleWrite {
+        RuleWrite::Put(Box::new(rule))
+    }
+
+    fn names(writes: &[RuleWrite]) -> Vec<&str> {
+        writes
+            .iter()
+            .map(|w| match w {
+                RuleWrite::Put(rule) => rule.name(),
+                RuleWrite::Delete(name) => name,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_deny_is_added_before_another_narrows() {
+        let open = rule("open", 1000, Access::Allow, "*", &[22, 80]);
+        let start = [rule("wide", 200, Access::Deny, "*", &[22, 80]), open];
+        let narrow = put(rule("wide", 200, Access::Deny, "*", &[80]));
+        let add = put(rule("own", 201, Access::Deny, "*", &[22]));
+        let order = safe_order(&start, vec![narrow, add]).unwrap();
+        assert_eq!(names(&order), ["own", "wide"], "the other way round 22 would be open for a moment");
+    }
+
+    #[test]
+    fn an_allow_is_added_before_another_goes() {
+        let start = [
+            rule("old", 100, Access::Allow, "203.0.113.7", &[22]),
+            rule("shut", 200, Access::Deny, "*", &[22]),
+        ];
+        let add = put(rule("new", 101, Access::Allow, "203.0.113.0/24", &[22]));
+        let order = safe_order(&start, vec![RuleWrite::Delete("old".to_owned()), add]).unwrap();
+        assert_eq!(names(&order), ["new", "old"], "the other way round a session would be cut");
+    }
+
+    #[test]
+    fn a_priority_is_freed_before_it_is_taken() {
+        let start = [
+            rule("old", 100, Access::Allow, "203.0.113.7", &[22]),
+            rule("shut", 200, Access::Deny, "*", &[22, 80]),
+        ];
+        let add = put(rule("new", 100, Access::Allow, "203.0.113.7", &[80]));
+        let order = safe_order(&start, vec![add, RuleWrite::Delete("old".to_owned())]).unwrap();
+        assert_eq!(names(&order), ["old", "new"]);
+    }
+
+    #[test]
+    fn where_each_order_cuts_somebody_off_there_is_none() {
+        let start = [
+            rule("a", 100, Access::Allow, "203.0.113.1", &[22]),
+            rule("b", 101, Access::Allow, "203.0.113.2", &[22]),
+            rule("shut", 200, Access::Deny, "*", &[22]),
+        ];
+        let swap = vec![
+            put(rule("a", 100, Access::Allow, "203.0.113.2", &[22])),
+            put(rule("b", 101, Access::Allow, "203.0.113.1", &[22])),
+        ];
+        assert_eq!(safe_order(&start, swap), None);
+    }
+}
