@@ -476,3 +476,16 @@ async fn a_policy_that_is_too_large_to_keep_is_refused() {
     assert_eq!(target.as_deref(), Some("properties.virtualMachines"), "{message}");
     assert_eq!(server.state(), before);
 }
+
+#[tokio::test]
+async fn a_group_with_a_long_name_outside_ascii_is_listed() {
+    let server = Server::new();
+    server.world.azure.assign("alice", "configure", &format!("/subscriptions/{SUBSCRIPTION}"));
+    let in_group = |uri: String| uri.replace("/demo/", &format!("/{}/", "%C3%BC".repeat(90)));
+    server.put(&in_group(one("default")), "alice", body(&[])).await.expect(200);
+    let found = server.get(&in_group(list(true, None)), "alice").await.expect(200);
+    assert_eq!(found["value"].as_array().unwrap().len(), 1);
+    let too_long = one("default").replace("/demo/", &format!("/{}/", "g".repeat(91)));
+    let (_, target) = server.put(&too_long, "alice", body(&[])).await.error(400, "InvalidParameter");
+    assert_eq!(target.as_deref(), Some("resourceGroupName"));
+}
