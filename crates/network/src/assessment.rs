@@ -258,7 +258,7 @@ fn examine(network: &VmNetwork, vm_has_nsg: bool) -> Examined {
             let firewall =
                 if has_way_around(configuration) { Vec::new() } else { configuration.firewall.clone() };
             let destination =
-                Destination { address, groups: Some(configuration.application_security_groups.clone()) };
+                Destination { address, groups: configuration.application_security_groups.clone() };
             let levels: Vec<Level<'_>> =
                 [&configuration.subnet_nsg, &nic.nsg].into_iter().filter_map(level).collect();
             for (port, protocol) in MANAGEMENT_PORTS {

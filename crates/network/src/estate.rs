@@ -87,7 +87,7 @@ pub enum Sku {
 /// The public address of an ip configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicIp {
-    /// Its id.
+    /// Its id; the network interface's where the reference cannot be read.
     pub id: ResourceId,
     /// The address, when assigned and known.
     pub address: Option<IpAddr>,
@@ -119,8 +119,8 @@ pub struct IpConfiguration {
     pub subnet: Option<ResourceId>,
     /// The NSG of its subnet.
     pub subnet_nsg: NsgLevel,
-    /// Its application security groups.
-    pub application_security_groups: BTreeSet<ResourceId>,
+    /// Its application security groups; none when one of them cannot be read.
+    pub application_security_groups: Option<BTreeSet<ResourceId>>,
     /// Its own public address.
     pub public_ip: Option<PublicIp>,
     /// The load balancers it is behind.
@@ -465,12 +465,17 @@ impl Estate {
             subnet_nsg,
             application_security_groups: groups
                 .iter()
-                .filter_map(|g| ResourceId::parse(json::text(g, "id")?).ok())
+                .map(|g| json::text(g, "id").and_then(|t| ResourceId::parse(t).ok()))
                 .collect(),
-            public_ip: json::reference(properties, "publicIPAddress").and_then(|t| {
-                let id = ResourceId::parse(t).ok()?;
-                let unknown = PublicIp { id: id.clone(), address: None, sku: None };
-                Some(self.public_ips.get(&id).cloned().unwrap_or(unknown))
+            public_ip: json::get(properties, "publicIPAddress").map(|given| {
+                // A reference that cannot be read is still a public address, of unknown SKU.
+                let id = json::text(given, "id").and_then(|t| ResourceId::parse(t).ok());
+                let known = id.as_ref().and_then(|id| self.public_ips.get(id)).cloned();
+                known.unwrap_or_else(|| PublicIp {
+                    id: id.unwrap_or_else(|| nic.clone()),
+                    address: None,
+                    sku: None,
+                })
             }),
             load_balancers: self.balancers(properties),
             firewall,

@@ -530,6 +530,7 @@ fn a_destination_group_matches_its_members_only() {
         ])
     };
     assert_eq!(verdict(json!({})).status, Status::Healthy);
+    assert_eq!(verdict(json!({"applicationSecurityGroups": [{"id": "?"}]})).status, Status::Unknown);
     let member = json!({"applicationSecurityGroups": [{"id": group.to_uppercase()}]});
     assert_eq!(verdict(member).status, Status::Unhealthy);
 }
