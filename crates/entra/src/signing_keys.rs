@@ -20,7 +20,7 @@ const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 /// Ajar's, yet a withdrawn key does not live for ever.
 const MAX_STALE: SignedDuration = SignedDuration::from_hours(48);
 /// With keys at hand, the next fetch is no sooner than this: tokens with invented key ids must not make traffic.
-const REFETCH_AFTER: SignedDuration = SignedDuration::from_secs(60);
+const REFETCH_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// Without any, a failed fetch is the answer for this long.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
