@@ -6,6 +6,7 @@ use crate::error::AccessError;
 use crate::permission::{self, Action};
 use crate::policy::{JitPolicy, PolicyState};
 use crate::ports::identity::Caller;
+use crate::read_back;
 use ajar_network::assessment::{Assessment, JitStatus, assess};
 use ajar_network::estate::Estate;
 use ajar_network::resource_id::ResourceId;
@@ -21,7 +22,8 @@ pub async fn assess_vm(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<
     permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadVm]).await?;
     let policy = configure::read(ajar, vm).await?.map(|stored| stored.content);
     let estate = Estate::from_resources(ajar.ports.azure.vm_estate(vm).await?);
-    Ok(assess(&estate, vm, jit_status(policy.as_ref())))
+    let jit = jit_status(ajar, policy.as_ref()).await?;
+    Ok(assess(&estate, vm, jit))
 }
 
 /// The verdict on every VM of the deployment's subscriptions that the caller may read, in order of id.
@@ -38,7 +40,8 @@ pub async fn assess_all(ajar: &Ajar, caller: &Caller) -> Result<Vec<Assessment>,
             .map(|policy| (policy.vm.clone(), policy))
             .collect();
         for vm in readable(ajar, caller, estate.vms(), Action::ReadVm).await? {
-            assessments.push(assess(&estate, &vm, jit_status(policies.get(&vm))));
+            let jit = jit_status(ajar, policies.get(&vm)).await?;
+            assessments.push(assess(&estate, &vm, jit));
         }
     }
     Ok(assessments)
@@ -61,9 +64,10 @@ pub(crate) async fn readable<'a>(
     Ok(permitted.into_iter().filter_map(|scope| by_scope.remove(&scope)).flatten().collect())
 }
 
-fn jit_status(policy: Option<&JitPolicy>) -> JitStatus {
-    match policy {
-        Some(policy) if policy.state == PolicyState::Enabled => JitStatus::Enabled,
-        _ => JitStatus::Disabled,
-    }
+async fn jit_status(ajar: &Ajar, policy: Option<&JitPolicy>) -> Result<JitStatus, AccessError> {
+    let Some(policy) = policy.filter(|policy| policy.state == PolicyState::Enabled) else {
+        return Ok(JitStatus::Disabled);
+    };
+    let in_part = read_back::is_protected_in_part(ajar, policy).await?;
+    Ok(if in_part { JitStatus::EnabledInPart } else { JitStatus::Enabled })
 }

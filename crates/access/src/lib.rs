@@ -18,6 +18,7 @@ mod point;
 pub mod policy;
 pub mod ports;
 pub mod query;
+mod read_back;
 pub mod reconcile;
 pub mod request;
 mod store_marker;

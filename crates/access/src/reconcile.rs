@@ -11,10 +11,11 @@ use crate::life_cycle::{Event, Status};
 use crate::point::{self, Grant, Originals, PointRows, StoreOrAccess, grant_row, policy_row};
 use crate::policy::PolicyState;
 use crate::ports::azure::{AzureError, WriteOutcome};
+use crate::read_back;
 use crate::request::PointStatus;
 use crate::store_marker;
 use ajar_network::nsg::NetworkSecurityGroup;
-use ajar_network::plan::{self, Desired, PlanError, RuleWrite, Write};
+use ajar_network::plan::{self, Desired, Note, PlanError, RuleWrite, Write};
 use ajar_network::resource_id::ResourceId;
 use jiff::{SignedDuration, Timestamp};
 
@@ -117,7 +118,7 @@ async fn work(
             Ok(nsg) => nsg,
             Err(AzureError::NotFound(_)) => {
                 tracing::warn!(%point, "an enforcement point does not exist any more");
-                settle(ajar, point, &rows, now).await?;
+                settle(ajar, point, &rows, now, &[]).await?;
                 return Ok(Worked::Clean(Box::new(desired)));
             }
             Err(error) => return Err(error.into()),
@@ -148,7 +149,8 @@ async fn work(
                 )));
             }
             keep_originals(ajar, point, &rows, &planned, true).await?;
-            settle(ajar, point, &rows, now).await?;
+            settle(ajar, point, &rows, now, &planned.notes).await?;
+            read_back::record(ajar, point, now, planned.notes).await?;
             return Ok(Worked::Clean(Box::new(desired)));
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
@@ -269,8 +271,17 @@ async fn settle(
     point: &ResourceId,
     rows: &PointRows,
     now: Timestamp,
+    notes: &[Note],
 ) -> Result<(), AccessError> {
     for stored in &rows.grants {
+        let grant = &stored.content;
+        let opens_nothing = notes.iter().any(|note| {
+            matches!(note, Note::GrantOutsideProtection { grant: flow } if flow.starts_with(grant.request.as_str()))
+        });
+        if opens_nothing && now < grant.end {
+            // No protection covers it here (yet), so what was read back says nothing about it.
+            continue;
+        }
         settle_grant(ajar, point, stored, now).await?;
     }
     for stored in &rows.policies {

@@ -134,6 +134,30 @@ async fn a_rule_in_the_way_is_moved_and_comes_back_when_jit_is_turned_off() {
 }
 
 #[tokio::test]
+async fn respected_rules_are_left_and_the_verdict_says_so() {
+    let world = World::new();
+    let before = world.azure.rules("first-nsg");
+    let input = PolicyInput { existing_rules: Some("respect".into()), ..policy("both-1") };
+    configure::enable(&world.ajar, &user("alice"), &input).await.unwrap();
+    world.deliver().await;
+    let theirs: Vec<_> = world
+        .azure
+        .rules("first-nsg")
+        .into_iter()
+        .filter(|rule| !rule["name"].as_str().unwrap().starts_with("ajar-"))
+        .collect();
+    assert_eq!(theirs, before);
+    let verdict = assess::assess_vm(&world.ajar, &user("carol"), &vm("both-1")).await.unwrap();
+    assert_eq!(verdict.reason, assessment::Reason::JitEnabled { protected_in_part: true });
+    let input = PolicyInput { existing_rules: None, ..input };
+    configure::enable(&world.ajar, &user("alice"), &input).await.unwrap();
+    world.deliver().await;
+    assert!(!world.azure.allows(ADA, "10.0.1.4", 22));
+    let verdict = assess::assess_vm(&world.ajar, &user("carol"), &vm("both-1")).await.unwrap();
+    assert_eq!(verdict.reason, assessment::Reason::JitEnabled { protected_in_part: false });
+}
+
+#[tokio::test]
 async fn revoking_shuts_at_once_and_tells_why() {
     let world = protected().await;
     let request = granted(&world, "web-1", ADA, "PT10M").await;

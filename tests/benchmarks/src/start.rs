@@ -36,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{RUNS} runs of each in turn; median (min to max)\n");
     println!("| | handler | bare axum | ratio of medians |\n|---|---|---|---|");
     row("spawn to first 200 on GET /, ms", &ours, &theirs, |run| run.ready.as_secs_f64() * 1e3);
-    row("spawn to first queue invocation answered, ms", &ours, &theirs, |run| run.invoked.as_secs_f64() * 1e3);
+    row("spawn to first queue invocation answered, ms", &ours, &theirs, |run| {
+        run.invoked.as_secs_f64() * 1e3
+    });
     #[expect(clippy::cast_precision_loss, reason = "kibibytes of a small process")]
     row("resident memory then, MB", &ours, &theirs, |run| run.resident_kib as f64 * 1024.0 / 1e6);
     Ok(())
@@ -135,6 +137,7 @@ fn ask(port: u16, request: &str) -> Result<Option<u16>, Box<dyn Error>> {
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or("not an HTTP answer")?;
+    let status =
+        answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or("not an HTTP answer")?;
     Ok(Some(status.parse()?))
 }
