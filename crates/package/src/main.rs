@@ -109,8 +109,9 @@ mod tests {
             let mut file = zip.by_index(index).unwrap();
             let mut content = Vec::new();
             file.read_to_end(&mut content).unwrap();
-            assert_eq!(content, fs::read(out.join(file.name())).unwrap(), "{}", file.name());
-            modes.push((file.name().to_owned(), file.unix_mode().unwrap() & 0o777));
+            let name = file.name().unwrap().into_owned();
+            assert_eq!(content, fs::read(out.join(&name)).unwrap(), "{name}");
+            modes.push((name, file.unix_mode().unwrap() & 0o777));
         }
         assert!(modes.contains(&("handler".into(), 0o755)));
         assert!(modes.contains(&("host.json".into(), 0o644)));
