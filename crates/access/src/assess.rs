@@ -5,6 +5,7 @@ use crate::configure;
 use crate::error::AccessError;
 use crate::permission::{self, Action};
 use crate::policy::{JitPolicy, PolicyState};
+use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::read_back;
 use ajar_network::assessment::{Assessment, JitStatus, assess};
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub async fn assess_vm(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Assessment, AccessError> {
     configure::check_subscription(ajar, vm)?;
     permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadVm]).await?;
-    let policy = configure::read(ajar, vm).await?.map(|stored| stored.content);
+    let policy = policy_store::read(ajar, vm).await?.map(|stored| stored.content);
     let estate = Estate::from_resources(ajar.ports.azure.vm_estate(vm).await?);
     let jit = jit_status(ajar, policy.as_ref()).await?;
     Ok(assess(&estate, vm, jit))
@@ -34,7 +35,7 @@ pub async fn assess_all(ajar: &Ajar, caller: &Caller) -> Result<Vec<Assessment>,
     let mut assessments = Vec::new();
     for subscription in &ajar.settings.subscriptions {
         let estate = Estate::from_resources(ajar.ports.azure.subscription_estate(subscription).await?);
-        let policies: BTreeMap<ResourceId, JitPolicy> = configure::read_all(ajar, subscription)
+        let policies: BTreeMap<ResourceId, JitPolicy> = policy_store::read_all(ajar, subscription)
             .await?
             .into_iter()
             .map(|policy| (policy.vm.clone(), policy))

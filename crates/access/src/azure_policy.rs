@@ -22,6 +22,7 @@ use crate::error::AccessError;
 use crate::keys::{Key, digest};
 use crate::permission::{self, Action};
 use crate::policy::PolicyTerms;
+use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::store::{Change, Etag, MAX_DOCUMENT_UNITS, Range, Table, scan_all};
 use ajar_network::resource_id::ResourceId;
@@ -168,7 +169,7 @@ pub async fn put(
     for (vm, terms) in listed {
         permission::require(ajar.ports.azure.as_ref(), caller, &vm, &CONFIGURE).await?;
         configure::enforcement_points(&ajar.ports.azure.vm_estate(&vm).await?, &vm)?;
-        let existing = configure::read(ajar, &vm).await?;
+        let existing = policy_store::read(ajar, &vm).await?;
         enabling.push((vm, shape::keeping(terms, existing.map(|existing| existing.content))));
     }
     let mut leaving = members(before.as_ref().map(|before| &before.content));

@@ -2,14 +2,14 @@
 
 use crate::Ajar;
 use crate::decide;
-use crate::due::{self, Task};
+use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
 use crate::permission::{self, Action};
 use crate::ports::identity::Caller;
-use crate::request::{AccessRequest, RequestId};
-use crate::submit::GUARD_DELAY;
+use crate::request::AccessRequest;
+use crate::request_id::RequestId;
 
 /// Withdraws a request or ends its access now. The requester may, and whoever may configure JIT on the VM.
 /// Doing it twice is harmless.

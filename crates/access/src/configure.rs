@@ -5,19 +5,18 @@
 
 use crate::Ajar;
 use crate::close;
-use crate::document::{Stored, encode, stored};
-use crate::due::{self, Task};
+use crate::document::Stored;
+use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
-use crate::keys::Key;
 use crate::life_cycle::CloseReason;
-use crate::message;
 use crate::permission::{self, Action};
-use crate::point::{self, ProjectedPolicy, StoreOrAccess, policy_row, vm_key};
+use crate::point::{self, ProjectedPolicy, StoreOrAccess, policy_row};
 use crate::policy::{JitPolicy, PolicyInput, PolicyPoint, PolicyState, PolicyTerms};
+use crate::policy_store;
 use crate::ports::identity::Caller;
-use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
+use crate::ports::store::StoreError;
+use crate::send;
 use crate::store_marker;
-use crate::submit::GUARD_DELAY;
 use ajar_network::estate::{Estate, VmNetwork};
 use ajar_network::resource_id::ResourceId;
 use jiff::SignedDuration;
@@ -27,9 +26,6 @@ use std::net::IpAddr;
 
 /// How often a change of a policy is tried again when others change it at the same time.
 const ATTEMPTS: usize = 20;
-
-/// The most policies that one subscription's list holds.
-const MOST_POLICIES: usize = 100_000;
 
 pub(crate) const CONFIGURE: [Action; 2] = [Action::WritePolicy, Action::WriteVm];
 
@@ -60,7 +56,7 @@ pub(crate) async fn enable_with(
     store_marker::ensure(ajar).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
-    let policy = change(ajar, vm, |before| {
+    let policy = policy_store::change(ajar, vm, |before| {
         // Points that the VM has left stay on record until they are released there.
         let mut all = points.clone();
         for gone in before.iter().flat_map(|policy| &policy.points) {
@@ -95,7 +91,7 @@ pub async fn disable(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Ji
     permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
-    let policy = change(ajar, vm, |before| {
+    let policy = policy_store::change(ajar, vm, |before| {
         before.map(|policy| {
             Some(JitPolicy {
                 state: PolicyState::Disabling,
@@ -121,14 +117,14 @@ pub(crate) fn no_policy(vm: &ResourceId) -> AccessError {
 
 /// Writes the policy of `vm` to its enforcement points and sends word. Repeating it is harmless.
 pub(crate) async fn project(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessError> {
-    let Some(found) = read(ajar, vm).await? else { return Ok(()) };
+    let Some(found) = policy_store::read(ajar, vm).await? else { return Ok(()) };
     let policy = found.content;
     if policy.state == PolicyState::Disabling {
         end_access(ajar, &policy).await?;
     }
     for place in &policy.points {
         project_on(ajar, &policy, place).await?;
-        message::send_reconcile(ajar, &place.point, None).await;
+        send::send_reconcile(ajar, &place.point, None).await;
     }
     Ok(())
 }
@@ -184,63 +180,6 @@ async fn end_access(ajar: &Ajar, policy: &JitPolicy) -> Result<(), AccessError> 
         close::end(ajar, &request, by, CloseReason::Revoked, "ended: JIT was turned off").await?;
     }
     Ok(())
-}
-
-/// Takes note that `point` no longer has anything of the policy of `vm`; the last one removes the policy.
-pub(crate) async fn released_by(ajar: &Ajar, vm: &ResourceId, point: &ResourceId) -> Result<(), AccessError> {
-    change(ajar, vm, |before| {
-        let mut policy = before?;
-        policy.points.retain(|place| place.point != *point);
-        let is_over = policy.state == PolicyState::Disabling && policy.points.is_empty();
-        Some(if is_over { None } else { Some(policy) })
-    })
-    .await
-    .map(|_| ())
-}
-
-/// Reads, changes and writes a policy until nobody came between. `next` answers `None` to leave it as it is,
-/// `Some(None)` to remove it. Returns the policy as it is then.
-async fn change(
-    ajar: &Ajar,
-    vm: &ResourceId,
-    next: impl Fn(Option<JitPolicy>) -> Option<Option<JitPolicy>>,
-) -> Result<Option<JitPolicy>, AccessError> {
-    for _ in 0..ATTEMPTS {
-        let before = read(ajar, vm).await?;
-        let etag = before.as_ref().map(|before| before.etag.clone());
-        let before = before.map(|before| before.content);
-        let Some(after) = next(before.clone()) else { return Ok(before) };
-        let row = vm_key(vm);
-        let change = match (&after, etag) {
-            (Some(policy), Some(etag)) => Change::Replace { row, document: encode(policy)?, etag },
-            (Some(policy), None) => Change::Insert { row, document: encode(policy)? },
-            (None, Some(etag)) => Change::Delete { row, etag },
-            (None, None) => return Ok(None),
-        };
-        match ajar.ports.store.commit(Table::Policies, &partition(vm.subscription()), &[change]).await {
-            Ok(_) => return Ok(after),
-            Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Conflict.into())
-}
-
-fn partition(subscription: &str) -> Key {
-    Key::new([subscription.to_ascii_lowercase()])
-}
-
-/// Reads the policy of a VM.
-pub(crate) async fn read(ajar: &Ajar, vm: &ResourceId) -> Result<Option<Stored<JitPolicy>>, AccessError> {
-    let row = ajar.ports.store.get(Table::Policies, &partition(vm.subscription()), &vm_key(vm)).await?;
-    row.as_ref().map(stored).transpose()
-}
-
-/// Reads all policies of a subscription.
-pub(crate) async fn read_all(ajar: &Ajar, subscription: &str) -> Result<Vec<JitPolicy>, AccessError> {
-    let range = Range::partition(partition(subscription));
-    let rows = scan_all(ajar.ports.store.as_ref(), Table::Policies, &range, MOST_POLICIES).await?;
-    rows.iter().map(|row| stored(row).map(|stored: Stored<JitPolicy>| stored.content)).collect()
 }
 
 /// Checks that this deployment looks after the VM's subscription.

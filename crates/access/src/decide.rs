@@ -3,17 +3,17 @@
 //! Each step can be repeated: whoever finds a request half done goes on from where it is.
 
 use crate::Ajar;
-use crate::configure;
-use crate::due::{self, Task};
+use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
-use crate::message;
 use crate::permission::{self, Action};
 use crate::point::{self, Grant, StoreOrAccess, grant_row};
 use crate::policy::{JitPolicy, PolicyState};
-use crate::request::{AccessRequest, PointStatus, RequestId, RequestPoint};
-use crate::submit::GUARD_DELAY;
+use crate::policy_store;
+use crate::request::{AccessRequest, PointStatus, RequestPoint};
+use crate::request_id::RequestId;
+use crate::send;
 use jiff::Timestamp;
 
 /// Whether there was anything to decide.
@@ -55,7 +55,7 @@ async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPol
         Err(AccessError::Forbidden(reason)) => return Ok(Err(reason)),
         Err(error) => return Err(error),
     }
-    let policy = match configure::read(ajar, vm).await? {
+    let policy = match policy_store::read(ajar, vm).await? {
         Some(stored) if stored.content.state == PolicyState::Enabled => stored.content,
         _ => return Ok(Err(format!("{} has no JIT policy in force any more", vm.name()))),
     };
@@ -148,7 +148,7 @@ async fn project_on(
     let existing = point::read_row::<Grant>(ajar, point, &row).await?;
     if existing.as_ref().is_some_and(|stored| stored.content.end <= end) {
         // Nothing to bring forward; but whoever wrote it may have stopped before sending word.
-        message::send_reconcile(ajar, point, None).await;
+        send::send_reconcile(ajar, point, None).await;
         return Ok(());
     }
     let now = ajar.ports.clock.now();
@@ -186,9 +186,9 @@ async fn project_on(
         Err(StoreOrAccess::Conflict) if is_new => {}
         Err(error) => return Err(error.into()),
     }
-    message::send_reconcile(ajar, point, None).await;
+    send::send_reconcile(ajar, point, None).await;
     if is_new {
-        message::send_reconcile(ajar, point, Some(end)).await;
+        send::send_reconcile(ajar, point, Some(end)).await;
     }
     Ok(())
 }

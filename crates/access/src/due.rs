@@ -8,10 +8,14 @@ use crate::document::{Document, encode};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
 use crate::ports::store::{Change, Etag, StoreError, Table};
-use crate::request::RequestId;
+use crate::request_id::RequestId;
 use ajar_network::resource_id::ResourceId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// How long after a change its due row comes up: the message normally does the work before that, and the
+/// sweep would only do it twice.
+pub(crate) const GUARD_DELAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

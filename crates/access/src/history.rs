@@ -8,7 +8,8 @@ use crate::keys::{Key, digest};
 use crate::life_cycle::Status;
 use crate::ports::identity::Caller;
 use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
-use crate::request::{AccessRequest, RequestId};
+use crate::request::AccessRequest;
+use crate::request_id::RequestId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 

@@ -7,11 +7,11 @@
 use crate::Ajar;
 use crate::decide;
 use crate::error::AccessError;
-use crate::ports::bus::{Message, Queue, ReconcileMessage, RequestMessage};
+use crate::ports::bus::{Queue, ReconcileMessage, RequestMessage};
 use crate::reconcile::{self, Outcome};
-use crate::request::RequestId;
-use ajar_network::resource_id::ResourceId;
-use jiff::{SignedDuration, Timestamp};
+use crate::request_id::RequestId;
+use crate::send;
+use jiff::SignedDuration;
 use serde::Serialize;
 
 /// After so many failures a message is parked; what it was about stays due and the sweep goes on.
@@ -56,18 +56,6 @@ pub async fn park_unreadable(ajar: &Ajar, queue: Queue, body: &[u8], reason: &st
     park(ajar, &Unreadable { queue: queue.name(), body }, reason).await;
 }
 
-/// Sends word that `point` is to be brought to its desired state, now or at `at`.
-pub(crate) async fn send_reconcile(ajar: &Ajar, point: &ResourceId, at: Option<Timestamp>) {
-    let message = ReconcileMessage { point: point.clone(), attempt: 0 };
-    send_at(ajar, Queue::Reconcile, &message, at).await;
-}
-
-/// Sends word that `request` is to be decided.
-pub(crate) async fn send_request(ajar: &Ajar, request: &RequestId) {
-    let message = RequestMessage { request: request.as_str().to_owned(), attempt: 0 };
-    send_at(ajar, Queue::AccessRequests, &message, None).await;
-}
-
 async fn again(ajar: &Ajar, queue: Queue, next: &impl Serialize, attempt: u32, error: &AccessError) {
     let wait = match error {
         AccessError::Unavailable { retry_after, .. } if attempt <= MOST_ATTEMPTS => {
@@ -92,17 +80,5 @@ async fn park(ajar: &Ajar, content: &impl Serialize, reason: &str) {
 }
 
 async fn send_or_log(ajar: &Ajar, queue: Queue, content: &impl Serialize, wait: Option<SignedDuration>) {
-    send_at(ajar, queue, content, wait.map(|wait| ajar.ports.clock.now() + wait)).await;
-}
-
-/// Sends, and only logs a failure: the due row written before makes the sweep do it.
-async fn send_at(ajar: &Ajar, queue: Queue, content: &impl Serialize, at: Option<Timestamp>) {
-    let body = match serde_json::to_string(content) {
-        Ok(body) => body,
-        Err(error) => return tracing::error!(%error, queue = queue.name(), "a message could not be written"),
-    };
-    let message = Message { id: ajar.ports.ids.fresh(), body, at };
-    if let Err(error) = ajar.ports.bus.send(queue, message).await {
-        tracing::warn!(%error, queue = queue.name(), "a message was not sent; the sweep does its work");
-    }
+    send::send_at(ajar, queue, content, wait.map(|wait| ajar.ports.clock.now() + wait)).await;
 }

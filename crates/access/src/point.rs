@@ -8,7 +8,8 @@ use crate::keys::{Key, digest};
 use crate::life_cycle::CloseReason;
 use crate::policy::{PolicyState, PolicyTerms};
 use crate::ports::store::{Change, Etag, Range, Row, StoreError, Table, scan_all};
-use crate::request::{RequestId, RequestedFlow};
+use crate::request::RequestedFlow;
+use crate::request_id::RequestId;
 use ajar_network::plan::{
     Desired, GrantedFlow, OriginalRule, ProtectedPort, Protection, ProtectionState, StandingException,
 };

@@ -7,9 +7,11 @@ use crate::error::AccessError;
 use crate::history::{self, Entry};
 use crate::permission::{self, Action};
 use crate::policy::JitPolicy;
+use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::store::{Range, Table, scan_all};
-use crate::request::{AccessRequest, RequestId};
+use crate::request::AccessRequest;
+use crate::request_id::RequestId;
 use crate::submit::inbox_partition;
 use ajar_network::resource_id::ResourceId;
 use std::collections::BTreeSet;
@@ -27,7 +29,7 @@ const MOST_INBOX_ROWS: usize = 50_000;
 /// has none.
 pub async fn policy(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<JitPolicy, AccessError> {
     permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadPolicy]).await?;
-    configure::read(ajar, vm).await?.map(|stored| stored.content).ok_or_else(|| configure::no_policy(vm))
+    policy_store::read(ajar, vm).await?.map(|stored| stored.content).ok_or_else(|| configure::no_policy(vm))
 }
 
 /// All JIT policies that the caller may read, in order of VM.
@@ -37,7 +39,7 @@ pub async fn policy(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Jit
 pub async fn policies(ajar: &Ajar, caller: &Caller) -> Result<Vec<JitPolicy>, AccessError> {
     let mut all = Vec::new();
     for subscription in &ajar.settings.subscriptions {
-        let policies = configure::read_all(ajar, subscription).await?;
+        let policies = policy_store::read_all(ajar, subscription).await?;
         let vms = policies.iter().map(|policy| &policy.vm);
         let visible: BTreeSet<ResourceId> =
             readable(ajar, caller, vms, Action::ReadPolicy).await?.into_iter().collect();

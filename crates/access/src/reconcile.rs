@@ -2,7 +2,6 @@
 //! left to do. Opening, closing, expiry, revocation and repair are all this one path.
 
 use crate::Ajar;
-use crate::configure;
 use crate::due::{self, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
@@ -10,6 +9,7 @@ use crate::lease::{self, Held};
 use crate::life_cycle::{Event, Status};
 use crate::point::{self, Grant, Originals, PointRows, StoreOrAccess, grant_row, policy_row};
 use crate::policy::PolicyState;
+use crate::policy_store;
 use crate::ports::azure::{AzureError, WriteOutcome};
 use crate::read_back;
 use crate::request::PointStatus;
@@ -288,7 +288,7 @@ async fn settle(
         let policy = &stored.content;
         let row = policy_row(&policy.vm);
         let written = if policy.state == PolicyState::Disabling || policy.addresses.is_empty() {
-            configure::released_by(ajar, &policy.vm, point).await?;
+            policy_store::released_by(ajar, &policy.vm, point).await?;
             point::delete_row(ajar, point, row, stored.etag.clone()).await
         } else if policy.dues.is_empty() {
             continue;

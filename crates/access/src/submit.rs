@@ -1,24 +1,21 @@
 //! Asking for access: check, store, and leave the decision to the queue.
 
 use crate::Ajar;
-use crate::due::{self, Task};
+use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::keys::Key;
 use crate::life_cycle::Status;
-use crate::message;
 use crate::permission::{self, Action};
+use crate::policy;
 use crate::policy::{JitPolicy, PolicyState};
+use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::store::{Change, Table};
-use crate::request::{AccessRequest, RequestId, RequestInput, Wish};
-use crate::{configure, policy};
+use crate::request::{AccessRequest, RequestInput, Wish};
+use crate::request_id::RequestId;
+use crate::send;
 use ajar_network::resource_id::ResourceId;
-use jiff::SignedDuration;
-
-/// How long after a change its due row comes up: the message normally does the work before that, and the
-/// sweep would only do it twice.
-pub(crate) const GUARD_DELAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Takes a request: the caller learns at once whether it can be granted; it is decided and opened through
 /// the queue.
@@ -66,7 +63,7 @@ pub(crate) async fn submit_wish(
     history::create(ajar, request.clone(), Step::by(caller, format!("asked for access: {what}"))).await?;
     let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
     ajar.ports.store.commit(Table::Inbox, &inbox_partition(&caller.object_id), &[inbox]).await?;
-    message::send_request(ajar, &id).await;
+    send::send_request(ajar, &id).await;
     tracing::info!(request = %id, requester = caller.object_id, vm = %request.wish.vm, "access requested");
     Ok(request)
 }
@@ -83,7 +80,7 @@ pub(crate) async fn authorised_policy(
     vm: &ResourceId,
 ) -> Result<JitPolicy, AccessError> {
     permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::Initiate, Action::ReadVm]).await?;
-    match configure::read(ajar, vm).await? {
+    match policy_store::read(ajar, vm).await? {
         Some(stored) if stored.content.state == PolicyState::Enabled => Ok(stored.content),
         _ => Err(AccessError::NotFound(format!(
             "{} has no JIT policy in force: nothing is kept shut there, and nothing can be asked for. Whoever \

@@ -9,8 +9,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod azurite;
-
 use ajar_access::keys::Key;
 use ajar_access::ports::store::{Change, Store, Table};
 use ajar_tables::TableStore;

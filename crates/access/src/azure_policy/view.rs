@@ -3,15 +3,16 @@
 use super::Resource;
 use super::shape::VmTerms;
 use crate::Ajar;
-use crate::configure;
 use crate::document::decode;
 use crate::error::AccessError;
 use crate::history;
 use crate::keys::Key;
 use crate::life_cycle::{CloseReason, Status};
 use crate::policy::PolicyState;
+use crate::policy_store;
 use crate::ports::store::{Range, Table, scan_all};
-use crate::request::{AccessRequest, RequestId};
+use crate::request::AccessRequest;
+use crate::request_id::RequestId;
 use ajar_network::resource_id::ResourceId;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -95,7 +96,7 @@ pub(super) async fn show(ajar: &Ajar, resource: &Resource) -> Result<AzurePolicy
         let vm = ResourceId::parse(&written.id)
             .map_err(|error| AccessError::internal(format!("a stored VM id is not one: {error}")))?;
         requests.extend(requests_on(ajar, &vm).await?);
-        let policy = configure::read(ajar, &vm).await?.map(|stored| stored.content);
+        let policy = policy_store::read(ajar, &vm).await?.map(|stored| stored.content);
         let Some(policy) = policy.filter(|policy| policy.state == PolicyState::Enabled) else { continue };
         let is_as_written = written.terms("").is_ok_and(|terms| terms.ports == policy.terms.ports);
         virtual_machines.push(if is_as_written { written.clone() } else { VmTerms::of(&policy) });

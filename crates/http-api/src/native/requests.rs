@@ -9,9 +9,8 @@ use crate::identity::Authenticated;
 use crate::query::Query;
 use ajar_access::history::Entry;
 use ajar_access::life_cycle::{CloseReason, Status};
-use ajar_access::request::{
-    AccessRequest, PointStatus, RequestId, RequestInput, RequestPoint, RequestedFlow,
-};
+use ajar_access::request::{AccessRequest, PointStatus, RequestInput, RequestPoint, RequestedFlow};
+use ajar_access::request_id::RequestId;
 use ajar_access::{close, query, submit};
 use axum::Json;
 use axum::extract::rejection::PathRejection;

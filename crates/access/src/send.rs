@@ -1,0 +1,32 @@
+//! Sending word through the bus. A message that is lost only makes its work late: a due row was written before.
+
+use crate::Ajar;
+use crate::ports::bus::{Message, Queue, ReconcileMessage, RequestMessage};
+use crate::request_id::RequestId;
+use ajar_network::resource_id::ResourceId;
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Sends word that `point` is to be brought to its desired state, now or at `at`.
+pub(crate) async fn send_reconcile(ajar: &Ajar, point: &ResourceId, at: Option<Timestamp>) {
+    let message = ReconcileMessage { point: point.clone(), attempt: 0 };
+    send_at(ajar, Queue::Reconcile, &message, at).await;
+}
+
+/// Sends word that `request` is to be decided.
+pub(crate) async fn send_request(ajar: &Ajar, request: &RequestId) {
+    let message = RequestMessage { request: request.as_str().to_owned(), attempt: 0 };
+    send_at(ajar, Queue::AccessRequests, &message, None).await;
+}
+
+/// Sends, and only logs a failure: the due row written before makes the sweep do it.
+pub(crate) async fn send_at(ajar: &Ajar, queue: Queue, content: &impl Serialize, at: Option<Timestamp>) {
+    let body = match serde_json::to_string(content) {
+        Ok(body) => body,
+        Err(error) => return tracing::error!(%error, queue = queue.name(), "a message could not be written"),
+    };
+    let message = Message { id: ajar.ports.ids.fresh(), body, at };
+    if let Err(error) = ajar.ports.bus.send(queue, message).await {
+        tracing::warn!(%error, queue = queue.name(), "a message was not sent; the sweep does its work");
+    }
+}
