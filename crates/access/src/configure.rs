@@ -18,6 +18,7 @@ use crate::ports::store::StoreError;
 use crate::send;
 use crate::store_marker;
 use ajar_network::estate::{Estate, VmNetwork};
+use ajar_network::plan::{self, Note, RuleChange};
 use ajar_network::resource_id::ResourceId;
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -80,6 +81,59 @@ pub(crate) async fn enable_with(
     due::forget(ajar, &guard).await?;
     tracing::info!(vm = %vm, by = caller.object_id, "JIT turned on");
     Ok(policy)
+}
+
+/// What a policy would do to one enforcement point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// Resource id of the NSG.
+    pub point: ResourceId,
+    /// The VM's private addresses behind it.
+    pub addresses: Vec<IpAddr>,
+    /// What becomes of each rule.
+    pub changes: Vec<RuleChange>,
+    /// What people should know, for example rules that are left and keep the protection partial.
+    pub notes: Vec<Note>,
+}
+
+/// What [`enable`] would do now, rule by rule. Nothing is written.
+///
+/// # Errors
+/// As [`enable`]; and [`AccessError::Conflict`] with code `CannotBePlanned` when an NSG has no room for it.
+pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Result<Vec<Preview>, AccessError> {
+    let vm = input.vm()?;
+    let terms = input.terms()?;
+    check_subscription(ajar, &vm)?;
+    permission::require(ajar.ports.azure.as_ref(), caller, &vm, &CONFIGURE).await?;
+    let resources = ajar.ports.azure.vm_estate(&vm).await?;
+    let mut previews = Vec::new();
+    for place in enforcement_points(&resources, &vm)? {
+        let nsg = ajar.ports.azure.network_security_group(&place.point).await?;
+        let mut rows = point::read(ajar, &place.point).await?;
+        let before =
+            rows.policies.iter().position(|row| row.content.vm == vm).map(|at| rows.policies.remove(at));
+        let projected = ProjectedPolicy {
+            vm: vm.clone(),
+            addresses: place.addresses.clone(),
+            released: released(before.as_ref(), &place.addresses),
+            state: PolicyState::Enabled,
+            terms: terms.clone(),
+            dues: Vec::new(),
+        };
+        let desired = rows.desired_with(ajar, projected);
+        let planned =
+            plan::plan(&nsg, &desired, ajar.ports.clock.now()).map_err(|error| AccessError::Conflict {
+                code: "CannotBePlanned",
+                message: format!("{} cannot be protected: {error}", place.point.name()),
+            })?;
+        previews.push(Preview {
+            changes: planned.write.changes(&nsg),
+            notes: planned.notes,
+            point: place.point,
+            addresses: place.addresses,
+        });
+    }
+    Ok(previews)
 }
 
 /// Turns JIT off for a VM: live access ends, the denies go, rules that were moved come back.

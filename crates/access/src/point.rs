@@ -217,6 +217,15 @@ impl PointRows {
     }
 }
 
+impl PointRows {
+    /// What the planner would have to reach with one more policy.
+    pub(crate) fn desired_with(&self, ajar: &Ajar, policy: ProjectedPolicy) -> Desired {
+        let mut desired = self.desired(ajar);
+        desired.protections.push(policy.protection());
+        desired
+    }
+}
+
 impl ProjectedPolicy {
     fn protection(&self) -> Protection {
         Protection {

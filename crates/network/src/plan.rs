@@ -11,6 +11,7 @@ use crate::nsg::{Direction, NetworkSecurityGroup, SecurityRule};
 use crate::ports::{PortSet, Protocol};
 use crate::resource_id::ResourceId;
 
+mod changes;
 mod check;
 mod describe;
 mod desired;
@@ -18,6 +19,7 @@ mod layout;
 mod order;
 mod target;
 
+pub use changes::{RuleAction, RuleChange};
 pub use check::verify;
 pub use describe::{MAX_DESCRIPTION, described_end, expired_rules};
 pub use desired::{

@@ -2,18 +2,20 @@
 
 mod assessments;
 mod policies;
+mod preview;
 mod requests;
 
 use crate::Api;
 use ajar_access::ports::identity::Caller;
 use axum::Router;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/api/assessments", get(assessments::get))
+        .route("/api/policies/preview", post(preview::post))
         .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))
         .route("/api/requests", get(requests::list).post(requests::post))
         .route("/api/requests/{id}", get(requests::get).delete(requests::delete))

@@ -115,6 +115,34 @@ async fn access_that_ran_out_is_closed() {
 }
 
 #[tokio::test]
+async fn a_preview_shows_what_becomes_of_each_rule_and_writes_nothing() {
+    let server = Server::new();
+    let before = (server.world.store.contents(), server.world.azure.rules("first-nsg"));
+    let shown = server.post("/api/policies/preview", "alice", policy("both-1")).await.expect(200);
+    assert_eq!((server.world.store.contents(), server.world.azure.rules("first-nsg")), before);
+    let first = &shown["value"][0];
+    assert!(first["enforcementPoint"].as_str().unwrap().ends_with("/first-nsg"), "{shown}");
+    let actions: Vec<(&str, &str)> = first["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (change["action"].as_str().unwrap(), change["rule"].as_str().unwrap()))
+        .collect();
+    assert!(actions.contains(&("Move", "AllowMgmt")), "it sits at 100, where the deny must go: {shown}");
+    assert!(actions.iter().any(|(action, rule)| *action == "Add" && rule.starts_with("ajar-test-deny")));
+
+    // What was shown is what is done.
+    server.put("/api/policies", "alice", policy("both-1")).await.expect(200);
+    server.world.deliver().await;
+    let after = server.world.azure.rules("first-nsg");
+    for change in first["changes"].as_array().unwrap() {
+        let rule = after.iter().find(|rule| rule["name"] == change["rule"]).unwrap();
+        assert_eq!(rule["properties"]["priority"], change["priority"]);
+    }
+    server.post("/api/policies/preview", "bob", policy("both-1")).await.error(403, "AuthorizationFailed");
+}
+
+#[tokio::test]
 async fn policies_are_listed_and_turned_off() {
     let server = Server::protected().await;
     server.put("/api/policies", "alice", policy("both-1")).await.expect(200);
