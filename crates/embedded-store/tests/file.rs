@@ -48,27 +48,22 @@ async fn rows_and_etags_survive_a_restart() {
     assert_eq!(store.commit(Table::Points, &key("p"), &stale).await, Err(StoreError::Conflict));
 }
 
-/// Names the file to the other process.
+/// Names the file to the other process, which is this test started again.
 const WRITER: &str = "EMBEDDED_STORE_TEST_WRITES_TO";
 
-/// Writes batches until it is killed.
-#[test]
-#[ignore = "not a test but the other process of the next one, which starts it"]
-fn the_writer_that_is_killed() {
-    let path = std::env::var_os(WRITER).expect("the next test says where to write");
+/// Writes batches until it is killed: what the other process of the next test does.
+async fn write_until_killed(path: &std::ffi::OsStr) {
     let store = EmbeddedStore::open(path).unwrap();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        for number in 0.. {
-            let batch: Vec<Change> = ["a", "b", "c"]
-                .iter()
-                .map(|row| Change::Put { row: key(row), document: number.to_string() })
-                .collect();
-            store.commit(Table::Grants, &key("p"), &batch).await.unwrap();
-            if number == 20 {
-                println!("\nTWENTY DONE");
-            }
+    for number in 0.. {
+        let batch: Vec<Change> = ["a", "b", "c"]
+            .iter()
+            .map(|row| Change::Put { row: key(row), document: number.to_string() })
+            .collect();
+        store.commit(Table::Grants, &key("p"), &batch).await.unwrap();
+        if number == 20 {
+            println!("\nTWENTY DONE");
         }
-    });
+    }
 }
 
 /// A process killed while it writes loses nothing that `commit` had answered and leaves no half batch; while
@@ -76,9 +71,12 @@ fn the_writer_that_is_killed() {
 #[tokio::test]
 async fn a_kill_loses_no_answered_batch_and_a_second_process_is_refused() {
     use std::io::BufRead;
+    if let Some(path) = std::env::var_os(WRITER) {
+        return write_until_killed(&path).await;
+    }
     let path = fresh_path("kill");
     let mut writer = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_writer_that_is_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "a_kill_loses_no_answered_batch_and_a_second_process_is_refused", "--nocapture"])
         .env(WRITER, &path)
         .stdout(std::process::Stdio::piped())
         .spawn()
