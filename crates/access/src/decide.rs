@@ -77,7 +77,7 @@ async fn deny(ajar: &Ajar, id: &RequestId, reason: String) -> Result<Option<Acce
     .await
 }
 
-/// Fixes start and end. The rows that guard the end are written first.
+/// Fixes start and end. Nothing is open yet: the rows that guard the end are written with each grant, before it.
 async fn begin(
     ajar: &Ajar,
     request: AccessRequest,
@@ -92,9 +92,6 @@ async fn begin(
     if end <= start {
         let reason = "the end that was asked for is past".to_owned();
         return Ok(deny(ajar, id, reason).await?.unwrap_or(request));
-    }
-    for place in &policy.points {
-        due::note(ajar, end, Task::Expire { point: place.point.clone(), request: id.clone() }).await?;
     }
     let updated = history::update(ajar, id, |request| {
         if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
@@ -191,4 +188,38 @@ async fn project_on(
         send::send_reconcile(ajar, point, Some(end)).await;
     }
     Ok(())
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{World, user, vm};
+    use crate::{close, configure, submit};
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    /// An invocation that read the request while it was active, slept, and writes after it was revoked.
+    #[tokio::test]
+    async fn a_straggler_that_read_before_a_revocation_opens_nothing_after_it() {
+        let world = World::new();
+        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
+        configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap())
+            .await
+            .unwrap();
+        let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
+            "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
+        let ask = serde_json::from_value(ask).unwrap();
+        let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
+        world.deliver().await;
+        let as_read = history::read(&world.ajar, &request.id).await.unwrap().unwrap().content;
+        assert_eq!(as_read.status, Status::Active);
+
+        close::revoke(&world.ajar, &user("bob"), &request.id).await.unwrap();
+        world.deliver().await;
+        // Ten minutes are longer than any invocation lives.
+        world.pass(SignedDuration::from_mins(10)).await;
+        project(&world.ajar, &as_read).await.unwrap();
+        world.deliver().await;
+        assert!(!world.azure.allows("203.0.113.7", "10.0.0.4", 22));
+    }
 }

@@ -133,3 +133,52 @@ impl Held<'_> {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{World, nsg};
+
+    #[tokio::test]
+    async fn one_holds_it_until_it_is_freed() {
+        let (world, point) = (World::new(), nsg("web-nsg"));
+        let held = take(&world.ajar, &point).await.unwrap().unwrap();
+        assert!(take(&world.ajar, &point).await.unwrap().is_none());
+        held.free().await;
+        assert!(take(&world.ajar, &point).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn it_is_taken_over_five_seconds_after_it_ran_out_and_the_holder_then_writes_nothing() {
+        let (world, point) = (World::new(), nsg("web-nsg"));
+        let mut dead = take(&world.ajar, &point).await.unwrap().unwrap();
+        world.clock.advance(LENGTH + GRACE - SignedDuration::from_secs(1));
+        assert!(take(&world.ajar, &point).await.unwrap().is_none(), "clocks differ by seconds");
+        world.clock.advance(SignedDuration::from_secs(1));
+        assert!(take(&world.ajar, &point).await.unwrap().is_some());
+        let now = dead.now();
+        assert!(dead.before_write(now).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_write_begins_only_while_the_lease_outlasts_it() {
+        let (world, point) = (World::new(), nsg("web-nsg"));
+        let mut held = take(&world.ajar, &point).await.unwrap().unwrap();
+        world.clock.advance(LENGTH - SignedDuration::from_secs(1));
+        let now = held.now();
+        held.before_write(now).await.unwrap();
+        // The write may take its whole limit: nobody takes the lease over meanwhile.
+        world.clock.advance(WRITE_LIMIT);
+        assert!(take(&world.ajar, &point).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn time_on_a_point_never_runs_backwards() {
+        let (world, point) = (World::new(), nsg("web-nsg"));
+        let mut ahead = take(&world.ajar, &point).await.unwrap().unwrap();
+        let later = ahead.now() + SignedDuration::from_secs(3);
+        ahead.before_write(later).await.unwrap();
+        ahead.free().await;
+        assert_eq!(take(&world.ajar, &point).await.unwrap().unwrap().now(), later);
+    }
+}

@@ -123,10 +123,12 @@ async fn a_rule_in_the_way_is_moved_and_comes_back_when_jit_is_turned_off() {
     assert_ne!(theirs["properties"]["priority"], 100, "it sat where ours must go");
     assert!(world.azure.allows(ADA, "10.0.0.4", 22), "others are not touched");
 
-    granted(&world, "both-1", ADA, "PT10M").await;
+    let request = granted(&world, "both-1", ADA, "PT10M").await;
     let off = configure::disable(&world.ajar, &user("alice"), &vm("both-1")).await.unwrap();
     assert_eq!(off.state, PolicyState::Disabling);
     world.deliver().await;
+    let request = read(&world, &request).await;
+    assert_eq!((request.status, request.close_reason), (Status::Closed, Some(CloseReason::Revoked)));
     assert_eq!(world.azure.rules("first-nsg"), before, "as it was");
     assert_ne!(world.azure.property("first-nsg", "flushConnection"), Some(json!(true)));
     let gone = query::policy(&world.ajar, &user("alice"), &vm("both-1")).await;
@@ -422,6 +424,14 @@ async fn what_the_policy_does_not_allow_is_refused_by_field() {
         (ask(json!([{ "port": 22, "sources": ["Internet"] }]), "PT10M"), "ports[0].sources"),
         (ask(json!([{ "port": 22, "sources": ["::/0"] }]), "PT10M"), "ports[0].sources"),
         (ask(json!([]), "PT10M"), "ports"),
+        // Each is narrow enough by itself; together they let too many in.
+        (
+            ask(
+                json!([{ "port": 22, "sources": ["10.1.0.0/16"] }, { "port": 3389, "sources": ["10.2.0.0/16"] }]),
+                "PT10M",
+            ),
+            "ports",
+        ),
     ];
     for (input, expected) in cases {
         match submit::submit(&world.ajar, &user("bob"), &input).await {
