@@ -265,6 +265,11 @@ impl AddressSet {
         Self { v4: Intervals::from_unsorted(v4), v6: Intervals::from_unsorted(v6) }
     }
 
+    /// From the inclusive ranges of both families, in any order.
+    pub(crate) fn from_bits(v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Self {
+        Self { v4: Intervals::from_unsorted(v4), v6: Intervals::from_unsorted(v6) }
+    }
+
     /// These addresses.
     #[must_use]
     pub fn from_addresses(addresses: impl IntoIterator<Item = IpAddr>) -> Self {

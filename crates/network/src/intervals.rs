@@ -38,15 +38,17 @@ impl<T: Bound> Intervals<T> {
     /// From intervals in any order, overlapping or not. An interval whose start is after its end is empty.
     pub(crate) fn from_unsorted(mut parts: Vec<(T, T)>) -> Self {
         parts.retain(|(from, to)| from <= to);
-        parts.sort_unstable();
-        let mut merged: Vec<(T, T)> = Vec::with_capacity(parts.len());
-        for (from, to) in parts {
-            match merged.last_mut() {
-                Some(last) if last.1.next().is_none_or(|after| from <= after) => last.1 = last.1.max(to),
-                _ => merged.push((from, to)),
-            }
+        if parts.len() > 1 {
+            parts.sort_unstable();
+            parts.dedup_by(|next, last| {
+                let joins = last.1.next().is_none_or(|after| next.0 <= after);
+                if joins {
+                    last.1 = last.1.max(next.1);
+                }
+                joins
+            });
         }
-        Self(merged)
+        Self(parts)
     }
 
     pub(crate) fn as_slice(&self) -> &[(T, T)] {

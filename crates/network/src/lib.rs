@@ -5,6 +5,7 @@ pub mod assessment;
 pub mod estate;
 mod intervals;
 mod json;
+mod meaning;
 pub mod nsg;
 pub mod plan;
 pub mod ports;

@@ -1,14 +1,14 @@
 //! Network security groups and their rules: read leniently, written back without losing anything.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::address::{AddressSet, Prefix, ServiceTag, SourceGroup};
+use crate::address::{AddressSet, ServiceTag};
 use crate::json;
-use crate::ports::{PortRange, PortSet, Protocol};
+use crate::ports::{PortSet, Protocol};
 use crate::resource_id::ResourceId;
+
+pub use crate::meaning::{Access, Direction, Endpoint, PortMatch, RuleMeaning};
 
 /// The smallest priority a rule may have, which is evaluated first [network-facts, D1].
 pub const FIRST_PRIORITY: u16 = 100;
@@ -18,62 +18,11 @@ pub const LAST_PRIORITY: u16 = 4096;
 /// Up to how many destinations are listed one by one; Azure's limit for all rules of an NSG is 4000.
 const MAX_LISTED_ADDRESSES: usize = 4000;
 
-/// Which way a rule looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Direction {
-    /// Towards the VM.
-    Inbound,
-    /// From the VM.
-    Outbound,
-}
-
-/// What a rule does with a packet it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Access {
-    /// Lets it pass.
-    Allow,
-    /// Drops it.
-    Deny,
-}
-
-/// One side of a rule: the addresses and groups it matches.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Endpoint {
-    /// `*`: every address of both families.
-    pub any: bool,
-    /// The addresses given as prefixes.
-    pub addresses: AddressSet,
-    /// Service tags and application security groups.
-    pub groups: Vec<SourceGroup>,
-    /// What could not be read; the side may match more than the rest says.
-    pub unreadable: Vec<String>,
-    /// How many prefixes, tags and groups were listed (counts against Azure's limit).
-    pub listed: usize,
-}
-
-/// The ports of one side of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PortMatch {
-    /// The ports matched.
-    pub ports: PortSet,
-    /// What could not be read; the side may match more than `ports`.
-    pub unreadable: Vec<String>,
-}
-
 /// A security rule as ARM returned it (or as [`RuleSpec`] builds it), together with what it means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecurityRule {
     json: Value,
-    name: String,
-    description: String,
-    direction: Option<Direction>,
-    access: Option<Access>,
-    priority: Option<u16>,
-    protocol: Option<Protocol>,
-    source: Endpoint,
-    source_ports: PortMatch,
-    destination: Endpoint,
-    destination_ports: PortMatch,
+    meaning: RuleMeaning,
 }
 
 /// The sources of a rule that this product writes.
@@ -122,157 +71,17 @@ pub enum InvalidNsg {
     },
 }
 
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(s) => Some(s.trim().to_owned()),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
-    }
-}
-
-/// The values of a singular property and its list, with what is neither text nor number put aside.
-fn given(properties: &Value, singular: &str, plural: &str) -> (Vec<String>, Vec<String>) {
-    let (mut texts, mut odd) = (Vec::new(), Vec::new());
-    let one = json::get(properties, singular);
-    let many = json::get(properties, plural);
-    let values = one.into_iter().chain(match many {
-        Some(Value::Array(list)) => list.iter().collect::<Vec<_>>(),
-        Some(other) => vec![other],
-        None => Vec::new(),
-    });
-    for value in values {
-        match scalar(value) {
-            Some(text) => {
-                texts.extend(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned))
-            }
-            None if value.is_null() => {}
-            None => odd.push(value.to_string().chars().take(100).collect()),
-        }
-    }
-    (texts, odd)
-}
-
-impl Endpoint {
-    fn read(properties: &Value, side: &str) -> Self {
-        let (texts, unreadable) =
-            given(properties, &format!("{side}AddressPrefix"), &format!("{side}AddressPrefixes"));
-        let mut endpoint = Self { unreadable, listed: texts.len(), ..Self::default() };
-        let mut prefixes = Vec::new();
-        for text in texts {
-            if text == "*" || text.eq_ignore_ascii_case("any") {
-                endpoint.any = true;
-            } else if let Ok(prefix) = Prefix::parse_lenient(&text) {
-                prefixes.push(prefix);
-            } else if let Some(range) = address_range(&text) {
-                endpoint.addresses = endpoint.addresses.union(&range);
-            } else if let Ok(tag) = ServiceTag::parse(&text) {
-                endpoint.groups.push(SourceGroup::Tag(tag));
-            } else {
-                endpoint.unreadable.push(text);
-            }
-        }
-        endpoint.addresses = endpoint.addresses.union(&AddressSet::from_prefixes(prefixes));
-        for group in json::list(properties, &format!("{side}ApplicationSecurityGroups")) {
-            endpoint.listed += 1;
-            match json::text(group, "id").map(ResourceId::parse) {
-                Some(Ok(id)) => endpoint.groups.push(SourceGroup::ApplicationSecurityGroup(id)),
-                _ => endpoint.unreadable.push(group.to_string().chars().take(100).collect()),
-            }
-        }
-        if endpoint.listed == 0 && endpoint.unreadable.is_empty() {
-            endpoint.unreadable.push(format!("no {side} is given"));
-        }
-        endpoint
-    }
-
-    /// Everything, groups included.
-    #[must_use]
-    pub fn everything() -> Self {
-        Self { any: true, listed: 1, ..Self::default() }
-    }
-
-    /// Whether both match the same, however it is written.
-    #[must_use]
-    pub fn same_as(&self, other: &Self) -> bool {
-        let sorted = |groups: &[SourceGroup]| {
-            let mut groups = groups.to_vec();
-            groups.sort();
-            groups
-        };
-        self.any == other.any
-            && self.addresses == other.addresses
-            && sorted(&self.groups) == sorted(&other.groups)
-            && self.unreadable == other.unreadable
-    }
-}
-
-/// `10.0.0.4-10.0.0.9`: firewalls write ranges so.
-fn address_range(text: &str) -> Option<AddressSet> {
-    let (from, to) = text.split_once('-')?;
-    let (from, to): (IpAddr, IpAddr) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
-    Some(AddressSet::range(from, to)).filter(|s| !s.is_empty())
-}
-
-impl PortMatch {
-    fn read(properties: &Value, side: &str) -> Self {
-        let (texts, mut unreadable) =
-            given(properties, &format!("{side}PortRange"), &format!("{side}PortRanges"));
-        if texts.is_empty() && unreadable.is_empty() {
-            unreadable.push(format!("no {side} port is given"));
-        }
-        let mut ranges = Vec::new();
-        for text in texts {
-            match PortRange::parse(&text) {
-                Ok(range) => ranges.push(range),
-                Err(_) if text.eq_ignore_ascii_case("any") => ranges.push(PortRange::ALL),
-                Err(_) => unreadable.push(text),
-            }
-        }
-        Self { ports: PortSet::from_ranges(ranges), unreadable }
-    }
-
-    /// Every port.
-    #[must_use]
-    pub fn all() -> Self {
-        Self { ports: PortSet::all(), unreadable: Vec::new() }
-    }
-}
-
 impl SecurityRule {
     /// Reads a rule; what cannot be read is left open and makes the evaluation of the rule uncertain.
     #[must_use]
     pub fn from_json(json: Value) -> Self {
-        let properties = json::properties(&json);
-        let is = |key: &str, text: &str| {
-            json::text(properties, key).is_some_and(|t| t.trim().eq_ignore_ascii_case(text))
-        };
-        let direction = match () {
-            () if is("direction", "inbound") => Some(Direction::Inbound),
-            () if is("direction", "outbound") => Some(Direction::Outbound),
-            () => None,
-        };
-        let access = match () {
-            () if is("access", "allow") => Some(Access::Allow),
-            () if is("access", "deny") => Some(Access::Deny),
-            () => None,
-        };
-        let name = json::text(&json, "name")
-            .or_else(|| json::text(&json, "id").and_then(|id| id.rsplit('/').next()))
-            .unwrap_or_default()
-            .to_owned();
-        Self {
-            name,
-            description: json::text(properties, "description").unwrap_or_default().to_owned(),
-            direction,
-            access,
-            priority: json::number(properties, "priority").and_then(|n| u16::try_from(n).ok()),
-            protocol: json::text(properties, "protocol").and_then(|t| Protocol::parse(t).ok()),
-            source: Endpoint::read(properties, "source"),
-            source_ports: PortMatch::read(properties, "source"),
-            destination: Endpoint::read(properties, "destination"),
-            destination_ports: PortMatch::read(properties, "destination"),
-            json,
-        }
+        Self { meaning: RuleMeaning::of(&json), json }
+    }
+
+    /// What the rule means.
+    #[must_use]
+    pub const fn meaning(&self) -> &RuleMeaning {
+        &self.meaning
     }
 
     /// The rule as ARM returned it, or as it is to be written.
@@ -284,68 +93,68 @@ impl SecurityRule {
     /// The name; empty when it has none.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.meaning.name
     }
 
     /// The description; empty when it has none.
     #[must_use]
     pub fn description(&self) -> &str {
-        &self.description
+        json::text(json::properties(&self.json), "description").unwrap_or_default()
     }
 
     /// The direction; none when it cannot be read.
     #[must_use]
     pub const fn direction(&self) -> Option<Direction> {
-        self.direction
+        self.meaning.direction
     }
 
     /// Allow or Deny; none when it cannot be read.
     #[must_use]
     pub const fn access(&self) -> Option<Access> {
-        self.access
+        self.meaning.access
     }
 
     /// The priority; none when it cannot be read.
     #[must_use]
     pub const fn priority(&self) -> Option<u16> {
-        self.priority
+        self.meaning.priority
     }
 
     /// The protocol; none when it cannot be read.
     #[must_use]
     pub const fn protocol(&self) -> Option<Protocol> {
-        self.protocol
+        self.meaning.protocol
     }
 
     /// Where packets come from.
     #[must_use]
     pub const fn source(&self) -> &Endpoint {
-        &self.source
+        &self.meaning.source
     }
 
     /// The ports they come from.
     #[must_use]
     pub const fn source_ports(&self) -> &PortMatch {
-        &self.source_ports
+        &self.meaning.source_ports
     }
 
     /// Where packets go: for inbound rules, private addresses.
     #[must_use]
     pub const fn destination(&self) -> &Endpoint {
-        &self.destination
+        &self.meaning.destination
     }
 
     /// The ports they go to.
     #[must_use]
     pub const fn destination_ports(&self) -> &PortMatch {
-        &self.destination_ports
+        &self.meaning.destination_ports
     }
 
     /// The same rule at another priority; nothing else changes.
     #[must_use]
     pub fn with_priority(&self, priority: u16) -> Self {
         let mut rule = self.clone();
-        rule.priority = Some(priority);
+        rule.meaning.priority = Some(priority);
         if let Value::Object(map) = &mut rule.json {
             *json::slot(json::properties_mut(map), "priority") = json!(priority);
         }
@@ -355,13 +164,14 @@ impl SecurityRule {
     /// Whether both rules match the same packets and treat them alike, whatever their names, priorities and texts.
     #[must_use]
     pub fn same_effect_as(&self, other: &Self) -> bool {
-        self.direction == other.direction
-            && self.access == other.access
-            && self.protocol == other.protocol
-            && self.source.same_as(&other.source)
-            && self.source_ports == other.source_ports
-            && self.destination.same_as(&other.destination)
-            && self.destination_ports == other.destination_ports
+        let (a, b) = (&self.meaning, &other.meaning);
+        a.direction == b.direction
+            && a.access == b.access
+            && a.protocol == b.protocol
+            && a.source.same_as(&b.source)
+            && a.source_ports == b.source_ports
+            && a.destination.same_as(&b.destination)
+            && a.destination_ports == b.destination_ports
     }
 }
 
