@@ -43,7 +43,8 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             Arc::new(TableStore::azurite(endpoint).map_err(about("AJAR_TABLES_ENDPOINT"))?)
         }
         StoreConfiguration::Tables(endpoint) => {
-            Arc::new(TableStore::entra(endpoint, identity).map_err(about("AJAR_TABLES_ENDPOINT"))?)
+            let store = TableStore::entra(endpoint, identity, client.clone());
+            Arc::new(store.map_err(about("AJAR_TABLES_ENDPOINT"))?)
         }
     };
     let azure =

@@ -16,6 +16,12 @@ use crate::address::{Endpoint, EndpointError};
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long an unused connection is kept: Azure's front ends close theirs after a minute or more.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// How often an unused connection is probed, so that one that a balancer dropped is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
 /// Azure Resource Manager, spoken to as Ajar's own identity.
 #[derive(Clone)]
 pub struct ResourceManager {
@@ -55,6 +61,8 @@ impl ResourceManager {
     pub fn client() -> Result<reqwest::Client, reqwest::Error> {
         reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_keepalive(KEEPALIVE)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("ajar/", env!("CARGO_PKG_VERSION")))
             .build()

@@ -59,11 +59,17 @@ pub struct TableStore {
 
 impl TableStore {
     /// The account whose table endpoint is `endpoint`, such as `https://ajarstate.table.core.windows.net`, with
-    /// tokens of `credential`. The credential is asked for every request and must keep its tokens itself.
+    /// tokens of `credential`, through `client`, which may be shared with other adapters and should have a short
+    /// connect time-out and follow no redirects. The credential is asked for every request and must keep its
+    /// tokens itself.
     ///
     /// # Errors
     /// [`ConfigError`] when the endpoint is not an `https` URL without a path: tokens go nowhere else.
-    pub fn entra(endpoint: &str, credential: Arc<dyn TokenCredential>) -> Result<TableStore, ConfigError> {
+    pub fn entra(
+        endpoint: &str,
+        credential: Arc<dyn TokenCredential>,
+        client: reqwest::Client,
+    ) -> Result<TableStore, ConfigError> {
         let url = reqwest::Url::parse(endpoint).ok();
         let account = url.as_ref().filter(|url| url.scheme() == "https" && plain(url) && url.path() == "/");
         let account = account.and_then(|url| url.host_str()).and_then(|host| host.split('.').next());
@@ -77,7 +83,7 @@ impl TableStore {
             account: account.to_owned(),
             uri: url.as_str().trim_end_matches('/').to_owned(),
         };
-        let transport = Transport::to_azure(credential).map_err(ConfigError::Client)?;
+        let transport = Transport::to_azure(client, credential);
         Ok(TableStore::over(location, StorageCredentials::anonymous(), transport))
     }
 
@@ -489,7 +495,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
         let location = CloudLocation::Custom { account: "a".to_owned(), uri };
-        let transport = Transport::to_azure(Arc::new(Token(Some("the-token")))).unwrap();
+        let transport = Transport::to_azure(reqwest::Client::new(), Arc::new(Token(Some("the-token"))));
         let store = TableStore::over(location, StorageCredentials::anonymous(), transport);
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -513,7 +519,12 @@ mod tests {
 
     #[tokio::test]
     async fn no_token_is_unavailable_and_says_why() {
-        let store = TableStore::entra("https://a.table.core.windows.net", Arc::new(Token(None))).unwrap();
+        let store = TableStore::entra(
+            "https://a.table.core.windows.net",
+            Arc::new(Token(None)),
+            reqwest::Client::new(),
+        )
+        .unwrap();
         let error = store.get(Table::Due, &Key::new(["p"]), &Key::new(["r"])).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
         let text = error.to_string();
@@ -530,11 +541,11 @@ mod tests {
             "https://user@a.table.core.windows.net",
             "",
         ] {
-            let refused = TableStore::entra(wrong, Arc::new(Token(None)));
+            let refused = TableStore::entra(wrong, Arc::new(Token(None)), reqwest::Client::new());
             assert!(matches!(refused, Err(ConfigError::Endpoint { .. })), "{wrong}");
         }
         for right in ["https://a.table.core.windows.net", "https://a.table.core.windows.net/"] {
-            TableStore::entra(right, Arc::new(Token(None))).unwrap();
+            TableStore::entra(right, Arc::new(Token(None)), reqwest::Client::new()).unwrap();
         }
     }
 

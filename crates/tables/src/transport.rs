@@ -55,9 +55,9 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// To Table Storage, with tokens of `credential`.
-    pub(crate) fn to_azure(credential: Arc<dyn TokenCredential>) -> Result<Transport, reqwest::Error> {
-        Ok(Transport { client: client(AZURE).build()?, credential: Some(credential), limits: AZURE })
+    /// To Table Storage through `client`, with tokens of `credential`.
+    pub(crate) fn to_azure(client: reqwest::Client, credential: Arc<dyn TokenCredential>) -> Transport {
+        Transport { client, credential: Some(credential), limits: AZURE }
     }
 
     /// To this machine, whatever proxy its environment names. The SDK signs for Azurite.
@@ -82,7 +82,8 @@ impl Transport {
             ));
         };
         let reads = method == reqwest::Method::GET;
-        let mut outgoing = self.client.request(method, request.url().clone()).body(body);
+        let mut outgoing =
+            self.client.request(method, request.url().clone()).timeout(self.limits.whole).body(body);
         let mut accepts = false;
         for (name, value) in request.headers().iter() {
             let accept = name.as_str().eq_ignore_ascii_case(ACCEPT.as_str());

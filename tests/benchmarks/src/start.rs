@@ -6,7 +6,6 @@
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,17 +65,15 @@ fn row(name: &str, ours: &[Run], theirs: &[Run], figure: impl Fn(&Run) -> f64) {
 
 fn run(executable: &str, function: &str) -> Result<Run, Box<dyn Error>> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let store = std::env::temp_dir().join(format!("ajar-bench-{port}.redb"));
     let started = Instant::now();
-    let mut child = spawn(executable, port, &store)?;
+    let mut child = spawn(executable, port)?;
     let measured = measure(&child, started, port, function);
     child.kill()?;
     child.wait()?;
-    let _ = std::fs::remove_file(store);
     measured
 }
 
-fn spawn(executable: &str, port: u16, store: &Path) -> std::io::Result<Child> {
+fn spawn(executable: &str, port: u16) -> std::io::Result<Child> {
     Command::new(executable)
         .env_clear()
         .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
@@ -84,9 +81,9 @@ fn spawn(executable: &str, port: u16, store: &Path) -> std::io::Result<Child> {
         .env("AJAR_SUBSCRIPTIONS", "11111111-1111-1111-1111-111111111111")
         .env("AJAR_TENANT_ID", "22222222-2222-2222-2222-222222222222")
         .env("AJAR_AUDIENCE", "api://ajar")
-        .env("AJAR_STORE_FILE", store)
+        // Nobody answers at port 1: what the invocation sends is refused at once.
+        .env("AJAR_TABLES_ENDPOINT", "https://127.0.0.1:1")
         .env("ServiceBusConnection__fullyQualifiedNamespace", "bench.servicebus.windows.net")
-        // Nobody answers there: what the invocation sends is refused at once.
         .env("AJAR_SERVICE_BUS_ENDPOINT", "http://127.0.0.1:1")
         .env("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token")
         .env("IDENTITY_HEADER", "bench")
