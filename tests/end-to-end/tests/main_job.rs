@@ -65,6 +65,28 @@ async fn open_then_shut_then_open_to_one_source_then_shut_by_itself() {
 }
 
 #[tokio::test]
+async fn a_dual_stack_vm_opens_to_one_ipv6_source() {
+    let stack = Stack::start().await;
+    let (bob, neighbour) = ("2001:db8:ffff::7", "2001:db8:ffff::8");
+    assert!(stack.passes(bob, "v6-1", 22).await, "open at first");
+    let policy = json!({ "vm": vm("v6-1"), "ports": [{ "port": 22, "protocol": "*" }] });
+    let answer = stack.call_as("alice", Method::PUT, "/api/policies", Some(policy)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    stack.eventually("shut", SOON, async |stack| !stack.passes(bob, "v6-1", 22).await).await;
+    let request = stack.ask("v6-1", bob, "PT1H").await;
+    stack.eventually("active", SOON, async |stack| stack.status(&request).await == "Active").await;
+    assert!(stack.passes(bob, "v6-1", 22).await);
+    assert!(!stack.passes(neighbour, "v6-1", 22).await && !stack.passes(BOB, "v6-1", 22).await);
+
+    let path = format!("/api/requests/{}", request["id"].as_str().unwrap());
+    let revoked = stack.call_as("bob", Method::DELETE, &path, None).await;
+    assert_eq!(revoked.status, StatusCode::ACCEPTED, "{revoked:?}");
+    stack.eventually("shut again", SOON, async |stack| !stack.passes(bob, "v6-1", 22).await).await;
+    stack.eventually("closed", SOON, async |stack| stack.status(&request).await == "Closed").await;
+    stack.stop().await;
+}
+
+#[tokio::test]
 async fn a_killed_handler_comes_back_and_shuts_what_is_open() {
     let stack = Stack::start().await;
     stack.protect("web-1").await;
