@@ -186,9 +186,13 @@ async fn close_all_described(ajar: &Ajar, state: &str) -> Result<SweepReport, Ac
             }
         }
     }
-    tracing::warn!(
-        closed = report.closed_by_description,
-        "the store is {state}: only rules past their described end were closed"
-    );
+    // A deployment that has never had a policy has an empty store, and nothing to close: no reason for alarm.
+    if report.closed_by_description > 0 || report.failed > 0 {
+        tracing::warn!(
+            closed = report.closed_by_description,
+            failed = report.failed,
+            "the store is {state}: only rules past their described end were closed"
+        );
+    }
     Ok(report)
 }

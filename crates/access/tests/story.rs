@@ -179,6 +179,20 @@ async fn revoking_shuts_at_once_and_tells_why() {
 }
 
 #[tokio::test]
+async fn access_to_a_vm_that_is_gone_can_still_be_seen_and_ended() {
+    let world = protected().await;
+    let request = granted(&world, "web-1", ADA, "PT10M").await;
+    world.azure.has_lost_vms.store(true, Ordering::SeqCst);
+    let seen = query::request(&world.ajar, &user("carol"), &request.id).await;
+    assert!(seen.is_ok(), "{seen:?}");
+    let stranger = query::request(&world.ajar, &user("mallory"), &request.id).await;
+    assert!(matches!(stranger, Err(AccessError::Forbidden(_))), "{stranger:?}");
+    close::revoke(&world.ajar, &user("alice"), &request.id).await.unwrap();
+    world.deliver().await;
+    assert!(!world.azure.allows(ADA, WEB_1, 22));
+}
+
+#[tokio::test]
 async fn nobody_without_the_role_gets_anything_and_nothing_is_stored_for_them() {
     let world = protected().await;
     let rows = world.store.contents();

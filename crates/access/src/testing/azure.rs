@@ -26,6 +26,8 @@ pub struct FakeAzure {
     pub is_down: AtomicBool,
     /// While set, role assignments cannot be read.
     pub hides_roles: AtomicBool,
+    /// While set, there is no VM any more, and no role assignments at the scope of one.
+    pub has_lost_vms: AtomicBool,
 }
 
 impl FakeAzure {
@@ -38,6 +40,7 @@ impl FakeAzure {
             assignments: Mutex::default(),
             is_down: AtomicBool::new(false),
             hides_roles: AtomicBool::new(false),
+            has_lost_vms: AtomicBool::new(false),
         };
         azure.set_rules(
             "web-nsg",
@@ -361,6 +364,9 @@ impl Azure for FakeAzure {
             return Err(unavailable());
         }
         let scope = scope.to_lowercase();
+        if self.has_lost_vms.load(Ordering::SeqCst) && scope.contains("/virtualmachines/") {
+            return Err(AzureError::NotFound(scope));
+        }
         let found = lock(&self.assignments)
             .iter()
             .filter(|(of, assignment)| of == principal && scope.starts_with(&assignment.scope.to_lowercase()))
