@@ -34,6 +34,9 @@ const OPERATION_WAIT: SignedDuration = SignedDuration::from_secs(5);
 /// How long to leave alone an NSG that somebody else's change keeps `Updating`.
 const UPDATING_WAIT: SignedDuration = SignedDuration::from_secs(2);
 
+/// How long to wait for room in an NSG that is full: until somebody removes rules, or something ends.
+const NO_ROOM_WAIT: SignedDuration = SignedDuration::from_secs(30);
+
 /// How long after an end the point is looked at again: later than the longest invocation (the function
 /// time-out, five minutes) and a straggling write of it can live.
 pub(crate) const SECOND_LOOK: SignedDuration = SignedDuration::from_mins(15);
@@ -106,7 +109,7 @@ async fn work(
     }
     for _ in 0..MOST_ROUNDS {
         let mut now = lease.now();
-        let rows = point::read(ajar, point).await?;
+        let mut rows = point::read(ajar, point).await?;
         let mut desired = rows.desired(ajar);
         if let Some(boundary) = plan::next_boundary(&desired, now)
             && boundary.duration_since(now) < NEAR
@@ -123,13 +126,15 @@ async fn work(
             }
             Err(error) => return Err(error.into()),
         };
+        let mut has_no_room = false;
         let planned = match plan::plan(&nsg, &desired, now) {
             Ok(planned) => planned,
             Err(error) => {
                 // What cannot be opened must not keep anything from being shut.
                 refuse_openings(ajar, &rows, now, &error).await?;
-                let seen: Vec<String> = opened_ids(&rows);
-                desired.grants.retain(|flow| seen.iter().any(|id| flow.id.starts_with(id.as_str())));
+                has_no_room = true;
+                rows.grants.retain(|grant| grant.content.seen_open || grant.content.end <= now);
+                desired = rows.desired(ajar);
                 plan::plan(&nsg, &desired, now)
                     .map_err(|error| AccessError::internal(format!("{point} cannot be planned: {error}")))?
             }
@@ -151,6 +156,9 @@ async fn work(
             keep_originals(ajar, point, &rows, &planned, true).await?;
             settle(ajar, point, &rows, now, &planned.notes).await?;
             read_back::record(ajar, point, now, planned.notes).await?;
+            if has_no_room {
+                return Ok(Worked::Later(NO_ROOM_WAIT));
+            }
             return Ok(Worked::Clean(Box::new(desired)));
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
@@ -229,15 +237,6 @@ async fn keep_originals(
     }
     point::write_originals(ajar, point, &wanted, rows.originals.as_ref().map(|stored| stored.etag.clone()))
         .await
-}
-
-/// The ids of grants that were seen open.
-fn opened_ids(rows: &PointRows) -> Vec<String> {
-    rows.grants
-        .iter()
-        .filter(|grant| grant.content.seen_open)
-        .map(|grant| format!("{}/", grant.content.request))
-        .collect()
 }
 
 /// Tells the requesters of what is not open yet why it cannot be.

@@ -459,6 +459,43 @@ async fn what_the_policy_does_not_allow_is_refused_by_field() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_opened_is_explained_and_keeps_nothing_from_being_shut() {
+    let world = World::new();
+    let rule = |name: String, priority: u32, port: &str| {
+        json!({ "name": name, "properties": { "priority": priority, "direction": "Inbound", "access": "Allow",
+            "protocol": "Tcp", "sourceAddressPrefix": "*", "sourcePortRange": "*",
+            "destinationAddressPrefix": "*", "destinationPortRange": port } })
+    };
+    // 998 rules of other people: an NSG holds 1,000, so there is room for a deny and one allow.
+    let mut rules: Vec<_> = (0..997).map(|index| rule(format!("Web{index}"), 1000 + index, "443")).collect();
+    rules.push(rule("AllowManagement".into(), 4000, "22-3389"));
+    world.azure.set_rules("web-nsg", rules);
+    let only_tcp = serde_json::from_value(json!({
+        "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }, { "port": 3389 }], "minimumDuration": "PT1S" }));
+    configure::enable(&world.ajar, &user("alice"), &only_tcp.unwrap()).await.unwrap();
+    world.deliver().await;
+    let first = granted(&world, "web-1", ADA, "PT10M").await;
+    assert_eq!(first.status, Status::Active);
+    let second: RequestInput =
+        serde_json::from_value(json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
+        "ports": [{ "port": 3389, "sources": [NEIGHBOUR] }] }))
+        .unwrap();
+    let second = submit::submit(&world.ajar, &user("bob"), &second).await.unwrap();
+    world.deliver().await;
+    let waiting = read(&world, &second).await;
+    assert_eq!(waiting.status, Status::Opening);
+    assert!(waiting.reason.unwrap().contains("1000"), "the limit is named");
+    assert!(!world.azure.allows(NEIGHBOUR, WEB_1, 3389) && world.azure.allows(ADA, WEB_1, 22));
+
+    // The first one's end makes room for the second.
+    world.minutes(12).await;
+    assert!(!world.azure.allows(ADA, WEB_1, 22), "shut although something else could not be opened");
+    assert!(world.azure.allows(NEIGHBOUR, WEB_1, 3389));
+    let opened = read(&world, &second).await;
+    assert_eq!((opened.status, opened.reason), (Status::Active, None));
+}
+
+#[tokio::test]
 async fn a_vm_that_nothing_filters_cannot_be_protected() {
     let world = World::new();
     let refused = configure::enable(&world.ajar, &user("alice"), &policy("bare-1")).await;
