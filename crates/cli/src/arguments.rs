@@ -1,0 +1,163 @@
+//! The command line: what may be asked, and what it comes to.
+
+use std::path::PathBuf;
+
+use ajar_network::plan::DeploymentName;
+use ajar_network::ports::{Port, PortRange, Protocol};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+/// More ports than this are a scan and not a question.
+const MOST_PORTS: usize = 1024;
+
+/// Who reaches what in Azure network rules, and what Ajar would change. Nothing is sent anywhere.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ajar",
+    version,
+    after_help = "Exit codes: 0 clean, 1 exposed, 2 bad input or bad arguments (the rest was judged all the same)."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Which sources reach which ports through which rules, per network security group
+    ///
+    /// Reads what `az network nsg list` or `show`, an ARM GET, an ARM list, a Resource Graph query or JSON lines
+    /// give, and ARM templates. Counts what custom rules let in; the default rules of Azure let in the virtual
+    /// network and the load balancer besides.
+    Exposure(Exposure),
+    /// The verdict on every virtual machine of an estate
+    ///
+    /// Reads resources of all kinds as Resource Graph or ARM give them: virtual machines, network interfaces,
+    /// virtual networks, network security groups, public addresses, load balancers, route tables, firewalls.
+    Assess(Assess),
+    /// What Ajar would change for a policy and a grant, and what that does to reachability; nothing is written
+    Plan(Plan),
+    /// Completions and the manual page
+    #[command(hide = true)]
+    Generate(Generate),
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// How exposures are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExposureFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
+
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// `ajar exposure`
+#[derive(Debug, Args)]
+pub(crate) struct Exposure {
+    /// Ports and ranges to ask about
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', default_value = "22,3389,5985,5986")]
+    ports: Vec<String>,
+    /// The protocol to ask about
+    #[arg(long, value_enum, default_value = "tcp")]
+    protocol: Transport,
+    /// How to write the result
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: ExposureFormat,
+    /// A JSON file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+impl Exposure {
+    /// The flows asked about, in order of port.
+    pub(crate) fn flows(&self) -> Result<Vec<(Port, Protocol)>, String> {
+        let protocol = match self.protocol {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+        };
+        let mut ports: Vec<Port> = Vec::new();
+        for text in &self.ports {
+            let range = PortRange::parse(text).map_err(|error| format!("--ports: {error}"))?;
+            let count = usize::from(range.last() - range.first()) + 1;
+            if ports.len() + count > MOST_PORTS {
+                return Err(format!("--ports: ask about at most {MOST_PORTS} ports at a time"));
+            }
+            ports.extend(range.first()..=range.last());
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        Ok(ports.into_iter().map(|port| (port, protocol)).collect())
+    }
+}
+
+/// `ajar assess`
+#[derive(Debug, Args)]
+pub(crate) struct Assess {
+    /// How to write the result
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    /// A JSON file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `ajar plan`
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// A policy or a list of them, as `PUT /api/policies` takes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// A grant or a list of them: a request body of `POST /api/requests`, or one with `start` and `end`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grant: Option<PathBuf>,
+    /// The deployment in whose name rules are written
+    #[arg(long, default_value = "ajar")]
+    pub(crate) deployment: DeploymentName,
+    /// The time to plan for, RFC 3339; now by default
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
+    /// How to write the result
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    /// The estate: a JSON file, or - for standard input
+    #[arg(value_name = "ESTATE")]
+    pub(crate) estate: PathBuf,
+}
+
+/// `ajar generate`
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    #[command(subcommand)]
+    pub(crate) what: Generated,
+}
+
+/// What can be generated.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Generated {
+    /// The completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The manual page of ajar and its commands, in roff
+    Man,
+}

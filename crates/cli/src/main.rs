@@ -1,0 +1,45 @@
+#![doc = include_str!("../README.md")]
+
+mod arguments;
+mod command;
+mod elements;
+mod exposed;
+mod input;
+mod outcome;
+mod place;
+mod problems;
+mod report;
+mod resources;
+mod shown;
+mod unread;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use outcome::{Failure, Outcome};
+
+/// The only place where an exit code is decided.
+fn main() -> ExitCode {
+    let outcome = match &Arguments::parse().command {
+        Command::Exposure(arguments) => command::exposure::run(arguments),
+        Command::Assess(arguments) => command::assess::run(arguments),
+        Command::Plan(arguments) => command::plan::run(arguments),
+        Command::Generate(arguments) => command::generate::run(arguments),
+    };
+    match outcome {
+        Ok(Outcome::Clean) => ExitCode::SUCCESS,
+        Ok(Outcome::Exposed) => ExitCode::from(1),
+        Ok(Outcome::BadInput) => ExitCode::from(2),
+        // As a shell reports a process that SIGPIPE ended: whoever closed the pipe has seen enough, and "clean" would
+        // be a claim about what was not read.
+        Err(Failure::OutputClosed) => ExitCode::from(141),
+        Err(failure) => {
+            // Nobody is left to tell when standard error is closed too.
+            let _ = writeln!(std::io::stderr(), "ajar: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
