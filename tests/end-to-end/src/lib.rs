@@ -44,6 +44,11 @@ pub fn dist() -> PathBuf {
     dist
 }
 
+/// The sample estate: a JSON array of ARM resources.
+pub fn sample_estate() -> String {
+    std::fs::read_to_string(repository().join("crates/local/sample-estate.json")).unwrap()
+}
+
 /// The resource id of something in the sample estate.
 pub fn id(kind: &str, name: &str) -> String {
     format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/demo-rg/providers/{kind}/{name}")
@@ -105,9 +110,13 @@ pub fn settings(azure: &str, service_bus: &str, tables: &str) -> Vec<(String, St
 impl Stack {
     /// Starts everything on the sample estate and waits until the handler answers.
     pub async fn start() -> Stack {
+        Stack::start_on(&sample_estate()).await
+    }
+
+    /// Starts everything on an estate and waits until the handler answers.
+    pub async fn start_on(estate: &str) -> Stack {
         let azurite = azurite::start().await;
-        let estate = std::fs::read_to_string(repository().join("crates/local/sample-estate.json")).unwrap();
-        let mut simulator = Simulator::new(&estate, Arc::new(SystemClock), 1).unwrap();
+        let mut simulator = Simulator::new(estate, Arc::new(SystemClock), 1).unwrap();
         simulator.set_identity_header(IDENTITY_HEADER);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let azure = azure_simulator::serve(listener, simulator).unwrap();

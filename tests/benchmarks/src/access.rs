@@ -1,0 +1,194 @@
+//! `access`: how soon a granted port is open and an ended one shut, in the whole stack: the packaged executable
+//! in the local Functions host, Azurite, and a simulated Azure Resource Manager with a latency of 150 ms.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot be carried out ends"
+)]
+
+use azure_simulator::Packet;
+use end_to_end_tests::{Stack, id, sample_estate};
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const ARM_LATENCY_MS: u64 = 150;
+
+/// Longer than any opening or closing may take here.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A granted source, and what was seen of it.
+struct Case {
+    vm: String,
+    source: String,
+    request: String,
+    accepted: Instant,
+    opened: Option<Duration>,
+    shut: Option<Duration>,
+}
+
+#[tokio::main]
+async fn main() {
+    println!(
+        "| grants | NSGs | open p50, ms | open p99, ms | close p50, ms | close p99, ms | writes to open | writes to close |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (grants, nsgs) in [(1, 1), (100, 1), (100, 10), (100, 100), (1000, 100)] {
+        measure(grants, nsgs).await;
+    }
+}
+
+async fn measure(grants: usize, nsgs: usize) {
+    let stack = Stack::start_on(&estate(nsgs)).await;
+    let mut policies = JoinSet::new();
+    for index in 0..nsgs {
+        let body = json!({ "vm": vm(index), "ports": [{ "port": 22 }], "minimumDuration": "PT1S" });
+        let request =
+            stack.request(Method::PUT, "/api/policies").bearer_auth(stack.token("alice")).json(&body);
+        policies.spawn(request.send());
+        if policies.len() >= 16 {
+            policies.join_next().await;
+        }
+    }
+    while let Some(answer) = policies.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    stack
+        .eventually("every VM is shut", PATIENCE, async |stack| {
+            (0..nsgs).all(|index| !passes(stack, "203.0.113.1", &vm(index))) && stack.is_at_rest()
+        })
+        .await;
+    stack.azure.with(|azure| {
+        azure.switches_mut().read_latency_ms = ARM_LATENCY_MS;
+        azure.switches_mut().write_latency_ms = ARM_LATENCY_MS;
+    });
+
+    // Long enough that everything is open before the first one ends.
+    let seconds = 10 + grants / 25;
+    let before = stack.writes().len();
+    let mut asked = JoinSet::new();
+    let token = stack.token("bob");
+    for index in 0..grants {
+        let (vm, source) = (vm(index % nsgs), format!("198.18.{}.{}", index / 250, index % 250 + 1));
+        let body = json!({ "vm": vm, "ports": [{ "port": 22, "sources": [source] }],
+            "duration": format!("PT{seconds}S") });
+        let request = stack.request(Method::POST, "/api/requests").bearer_auth(&token).json(&body);
+        asked.spawn(async move {
+            let answer = request.send().await.unwrap();
+            let accepted = Instant::now();
+            assert_eq!(answer.status(), StatusCode::ACCEPTED);
+            let body: Value = answer.json().await.unwrap();
+            let request = body["id"].as_str().unwrap().to_owned();
+            Case { vm, source, request, accepted, opened: None, shut: None }
+        });
+    }
+    let mut cases = Vec::new();
+    let started = Instant::now();
+    while cases.len() < grants || cases.iter().any(|case: &Case| case.opened.is_none()) {
+        assert!(started.elapsed() < PATIENCE, "not open in time\n{}", stack.log());
+        while let Some(case) = asked.try_join_next() {
+            cases.push(case.unwrap());
+        }
+        for case in cases.iter_mut().filter(|case| case.opened.is_none()) {
+            if passes(&stack, &case.source, &case.vm) {
+                case.opened = Some(case.accepted.elapsed());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let opening = stack.writes().len() - before;
+
+    let mut ends = Vec::new();
+    for case in &cases {
+        let answer =
+            stack.call_as("bob", Method::GET, &format!("/api/requests/{}", case.request), None).await;
+        ends.push(answer.body["end"].as_str().unwrap().parse::<Timestamp>().unwrap());
+    }
+    let before = stack.writes().len();
+    let started = Instant::now();
+    while cases.iter().any(|case| case.shut.is_none()) {
+        assert!(started.elapsed() < PATIENCE, "not shut in time\n{}", stack.log());
+        for (case, end) in cases.iter_mut().zip(&ends).filter(|(case, _)| case.shut.is_none()) {
+            if !passes(&stack, &case.source, &case.vm) {
+                case.shut = Some(Timestamp::now().duration_since(*end).try_into().unwrap_or_default());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let closing = stack.writes().len() - before;
+    let opened: Vec<Duration> = cases.iter().filter_map(|case| case.opened).collect();
+    let shut: Vec<Duration> = cases.iter().filter_map(|case| case.shut).collect();
+    println!(
+        "| {grants} | {nsgs} | {} | {} | {} | {} | {opening} | {closing} |",
+        percentile(&opened, 50),
+        percentile(&opened, 99),
+        percentile(&shut, 50),
+        percentile(&shut, 99)
+    );
+    stack.stop().await;
+}
+
+fn percentile(figures: &[Duration], percent: usize) -> u128 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable();
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)].as_millis()
+}
+
+fn passes(stack: &Stack, source: &str, vm: &str) -> bool {
+    let packet = Packet {
+        source: source.to_owned(),
+        source_port: 50_000,
+        source_tags: Vec::new(),
+        destination: vm.to_owned(),
+        port: 22,
+        protocol: "Tcp".to_owned(),
+    };
+    stack.azure.with(|azure| azure.probe(&packet)).unwrap().allowed
+}
+
+fn vm(index: usize) -> String {
+    id("Microsoft.Compute/virtualMachines", &format!("bench-{index}"))
+}
+
+/// The people and roles of the sample estate, and `nsgs` VMs, each behind an NSG of its own that lets everybody in.
+fn estate(nsgs: usize) -> String {
+    let sample: Vec<Value> = serde_json::from_str(&sample_estate()).unwrap();
+    let mut resources: Vec<Value> = sample
+        .into_iter()
+        .filter(|resource| {
+            let kind = resource["type"].as_str().unwrap_or_default();
+            !kind.starts_with("Microsoft.Network/") && !kind.starts_with("Microsoft.Compute/")
+        })
+        .collect();
+    let vnet = id("Microsoft.Network/virtualNetworks", "bench-vnet");
+    let subnet = format!("{vnet}/subnets/default");
+    resources.push(json!({ "id": vnet, "name": "bench-vnet", "type": "Microsoft.Network/virtualNetworks",
+        "location": "westeurope", "properties": { "addressSpace": { "addressPrefixes": ["10.0.0.0/8"] },
+            "subnets": [{ "name": "default", "properties": { "addressPrefix": "10.0.0.0/8" } }] } }));
+    for index in 0..nsgs {
+        let name = format!("bench-{index}");
+        let nsg = id("Microsoft.Network/networkSecurityGroups", &name);
+        let nic = id("Microsoft.Network/networkInterfaces", &name);
+        resources.push(json!({ "id": nsg, "name": name, "type": "Microsoft.Network/networkSecurityGroups",
+            "location": "westeurope", "properties": { "securityRules": [{ "name": "AllowSSH", "properties": {
+                "priority": 300, "direction": "Inbound", "access": "Allow", "protocol": "Tcp",
+                "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*",
+                "destinationPortRange": "22" } }] } }));
+        resources.push(json!({ "id": nic, "name": name, "type": "Microsoft.Network/networkInterfaces",
+            "location": "westeurope", "properties": { "networkSecurityGroup": { "id": nsg },
+                "ipConfigurations": [{ "name": "ipconfig1", "properties": { "primary": true,
+                    "privateIPAddress": format!("10.1.{}.{}", index / 250, index % 250 + 4),
+                    "privateIPAllocationMethod": "Static", "privateIPAddressVersion": "IPv4",
+                    "subnet": { "id": subnet } } }] } }));
+        resources.push(json!({ "id": vm(index), "name": name, "type": "Microsoft.Compute/virtualMachines",
+            "location": "westeurope", "properties": { "hardwareProfile": { "vmSize": "Standard_B2s" },
+                "networkProfile": { "networkInterfaces": [{ "id": nic }] } } }));
+    }
+    serde_json::to_string(&resources).unwrap()
+}
