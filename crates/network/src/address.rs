@@ -198,6 +198,9 @@ impl<'de> Deserialize<'de> for Prefix {
     }
 }
 
+/// Inclusive ranges, ascending.
+pub(crate) type Ranges<'a, T> = &'a [(T, T)];
+
 /// An exact set of IPv4 and IPv6 addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct AddressSet {
@@ -325,6 +328,50 @@ impl AddressSet {
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
         self.v4.intersects(&other.v4) || self.v6.intersects(&other.v6)
+    }
+
+    /// The lowest address that both sets have, IPv4 first.
+    pub(crate) fn first_common(&self, other: &Self) -> Option<IpAddr> {
+        let v4 = self.v4.first_common(&other.v4).map(|a| IpAddr::V4(Ipv4Addr::from_bits(a)));
+        v4.or_else(|| self.v6.first_common(&other.v6).map(|a| IpAddr::V6(Ipv6Addr::from_bits(a))))
+    }
+
+    /// How many IPv4 and IPv6 addresses the sets have in common; the whole IPv6 space counts as `u128::MAX`.
+    pub(crate) fn common_counts(&self, other: &Self) -> (u64, u128) {
+        let (mut v4, mut v6) = (0u64, 0u128);
+        self.v4.each_common(&other.v4, |a, b| v4 += u64::from(b - a) + 1);
+        self.v6.each_common(&other.v6, |a, b| v6 = v6.saturating_add((b - a).saturating_add(1)));
+        (v4, v6)
+    }
+
+    /// The addresses of all these sets.
+    pub(crate) fn union_of<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for set in sets {
+            v4.extend_from_slice(set.v4.as_slice());
+            v6.extend_from_slice(set.v6.as_slice());
+        }
+        Self::from_bits(v4, v6)
+    }
+
+    /// Takes what the other set has out of this one, in place, and hands it on.
+    pub(crate) fn take(
+        &mut self,
+        other: &Self,
+        mut taken4: impl FnMut(u32, u32),
+        mut taken6: impl FnMut(u128, u128),
+    ) {
+        for &(from, to) in other.v4.as_slice() {
+            self.v4.take(from, to, &mut taken4);
+        }
+        for &(from, to) in other.v6.as_slice() {
+            self.v6.take(from, to, &mut taken6);
+        }
+    }
+
+    /// The inclusive ranges of each family.
+    pub(crate) fn bits(&self) -> (Ranges<'_, u32>, Ranges<'_, u128>) {
+        (self.v4.as_slice(), self.v6.as_slice())
     }
 
     /// Whether every address of this set is in the other.

@@ -384,13 +384,12 @@ fn may_have_way_in(configuration: &IpConfiguration) -> bool {
 /// the same to it. A known tag whose addresses anyone can rent (`AzureCloud`) counts as some of the Internet.
 #[must_use]
 pub fn internet_among(sources: &SourceSet) -> Internet {
-    let mut at_large = AddressSet::empty();
+    let mut at_large: Vec<&AddressSet> = Vec::new();
     let mut some = false;
     for term in sources.terms() {
         let outside_internet =
             term.outside.iter().any(|g| matches!(g, SourceGroup::Tag(tag) if tag.is_internet()));
-        let public = term.addresses.intersection(public_space());
-        if outside_internet || public.is_empty() {
+        if outside_internet || !term.addresses.intersects(public_space()) {
             continue;
         }
         let mut only_internet = true;
@@ -409,13 +408,17 @@ pub fn internet_among(sources: &SourceSet) -> Internet {
             continue;
         }
         if only_internet {
-            at_large = at_large.union(&public);
+            at_large.push(&term.addresses);
         } else {
             some = true;
         }
     }
-    let whole = public_space();
-    if at_large.v4_count() * 2 >= whole.v4_count() || at_large.v6_count() >= whole.v6_count() / 2 {
+    let public = public_space();
+    let (v4, v6) = match at_large.as_slice() {
+        [one] => one.common_counts(public),
+        several => AddressSet::union_of(several.iter().copied()).common_counts(public),
+    };
+    if v4 * 2 >= public.v4_count() || v6 >= public.v6_count() / 2 {
         Internet::Everyone
     } else if some || !at_large.is_empty() {
         Internet::Some

@@ -78,13 +78,12 @@ impl<T: Bound> Intervals<T> {
         Self::from_unsorted(self.0.iter().chain(&other.0).copied().collect())
     }
 
-    pub(crate) fn intersection(&self, other: &Self) -> Self {
+    pub(crate) fn each_common(&self, other: &Self, mut common: impl FnMut(T, T)) {
         let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
-        let mut parts = Vec::new();
         while let (Some(&&(a, b)), Some(&&(c, d))) = (left.peek(), right.peek()) {
             let (from, to) = (a.max(c), b.min(d));
             if from <= to {
-                parts.push((from, to));
+                common(from, to);
             }
             if b < d {
                 left.next();
@@ -92,6 +91,11 @@ impl<T: Bound> Intervals<T> {
                 right.next();
             }
         }
+    }
+
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let mut parts = Vec::new();
+        self.each_common(other, |from, to| parts.push((from, to)));
         Self(parts)
     }
 
@@ -119,11 +123,37 @@ impl<T: Bound> Intervals<T> {
         self.intersection(&other.complement())
     }
 
-    pub(crate) fn intersects(&self, other: &Self) -> bool {
+    /// Takes the values from `from` to `to` out of the set and hands those that were in it to `taken`. In place: what
+    /// is left beside the cut is not looked at.
+    pub(crate) fn take(&mut self, from: T, to: T, mut taken: impl FnMut(T, T)) {
+        let start = self.0.partition_point(|&(_, last)| last < from);
+        let mut end = start;
+        let (mut head, mut tail) = (None, None);
+        while let Some(&(first, last)) = self.0.get(end).filter(|&&(first, _)| first <= to) {
+            taken(first.max(from), last.min(to));
+            head = head.or(from.previous().filter(|before| first <= *before).map(|before| (first, before)));
+            tail = to.next().filter(|after| *after <= last).map(|after| (after, last));
+            end += 1;
+        }
+        match (head, tail, end - start) {
+            (_, _, 0) => {}
+            (Some(one), None, 1) | (None, Some(one), 1) => {
+                if let Some(slot) = self.0.get_mut(start) {
+                    *slot = one;
+                }
+            }
+            _ => {
+                self.0.splice(start..end, head.into_iter().chain(tail));
+            }
+        }
+    }
+
+    /// The lowest value of both.
+    pub(crate) fn first_common(&self, other: &Self) -> Option<T> {
         let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
         while let (Some(&&(a, b)), Some(&&(c, d))) = (left.peek(), right.peek()) {
             if a.max(c) <= b.min(d) {
-                return true;
+                return Some(a.max(c));
             }
             if b < d {
                 left.next();
@@ -131,7 +161,11 @@ impl<T: Bound> Intervals<T> {
                 right.next();
             }
         }
-        false
+        None
+    }
+
+    pub(crate) fn intersects(&self, other: &Self) -> bool {
+        self.first_common(other).is_some()
     }
 }
 
@@ -158,6 +192,12 @@ mod tests {
                 prop_assert_eq!(a.difference(&b).contains(v), a.contains(v) && !b.contains(v));
                 prop_assert_eq!(a.complement().contains(v), !a.contains(v));
             }
+            let (mut rest, mut taken) = (a.clone(), Vec::new());
+            for &(from, to) in b.as_slice() {
+                rest.take(from, to, |x, y| taken.push((x, y)));
+            }
+            prop_assert_eq!(&rest, &a.difference(&b));
+            prop_assert_eq!(Intervals::from_unsorted(taken), a.intersection(&b));
             prop_assert_eq!(a.intersects(&b), !a.intersection(&b).is_empty());
             prop_assert_eq!(a.complement().complement(), a);
         }

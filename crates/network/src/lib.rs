@@ -3,6 +3,7 @@
 pub mod address;
 pub mod assessment;
 pub mod estate;
+pub mod exposure;
 mod intervals;
 mod json;
 mod meaning;

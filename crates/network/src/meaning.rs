@@ -126,6 +126,33 @@ impl RuleMeaning {
     }
 }
 
+/// Whatever a value is; only one kind of it matters to the reader.
+macro_rules! otherwise {
+    ($value:ty, $nothing:expr, $other:expr) => {
+        type Value = $value;
+        fn visit_unit<E>(self) -> Result<$value, E> {
+            Ok($nothing)
+        }
+        fn visit_bool<E>(self, _: bool) -> Result<$value, E> {
+            Ok($other)
+        }
+        fn visit_u64<E>(self, _: u64) -> Result<$value, E> {
+            Ok($other)
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<$value, E> {
+            Ok($other)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<$value, E> {
+            Ok($other)
+        }
+        fn visit_str<E>(self, _: &str) -> Result<$value, E> {
+            Ok($other)
+        }
+    };
+}
+
+pub(crate) use otherwise;
+
 /// A value under a key that may be spelled in several ways: the exact spelling counts, else the first.
 pub(crate) struct Slot<T> {
     value: Option<T>,
@@ -543,27 +570,9 @@ fn access(text: &str) -> Option<Access> {
 }
 
 impl<'de> Visitor<'de> for RuleVisitor {
-    type Value = Fields;
+    otherwise!(Fields, Fields::default(), Fields::default());
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a security rule")
-    }
-    fn visit_unit<E>(self) -> Result<Fields, E> {
-        Ok(Fields::default())
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Fields, E> {
-        Ok(Fields::default())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Fields, E> {
-        Ok(Fields::default())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Fields, E> {
-        Ok(Fields::default())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Fields, E> {
-        Ok(Fields::default())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<Fields, E> {
-        Ok(Fields::default())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Fields, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
@@ -625,27 +634,9 @@ impl<'de> DeserializeSeed<'de> for Properties {
 }
 
 impl<'de> Visitor<'de> for Properties {
-    type Value = Option<Box<Fields>>;
+    otherwise!(Option<Box<Fields>>, None, None);
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the properties of a security rule")
-    }
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}

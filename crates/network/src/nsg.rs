@@ -292,6 +292,14 @@ impl NetworkSecurityGroup {
         inner.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v).filter(|v| !v.is_null())
     }
 
+    /// A text beside the properties.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        let exact = self.frame.get(key);
+        exact
+            .or_else(|| self.frame.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v))
+            .and_then(Value::as_str)
+    }
+
     /// The resource id, when the JSON has a valid one.
     #[must_use]
     pub const fn id(&self) -> Option<&ResourceId> {

@@ -152,6 +152,12 @@ impl PortSet {
         self.0.as_slice().iter().map(|&(first, last)| PortRange { first, last })
     }
 
+    /// The lowest and the highest port.
+    pub(crate) fn hull(&self) -> Option<(Port, Port)> {
+        let ranges = self.0.as_slice();
+        Some((ranges.first()?.0, ranges.last()?.1))
+    }
+
     /// Whether no port is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::address::{AddressSet, Prefix, SourceGroup, SourceSet, SourceTerm};
-use crate::nsg::{Access, Direction, Endpoint, NetworkSecurityGroup, SecurityRule};
+use crate::nsg::{Access, Direction, Endpoint, NetworkSecurityGroup, RuleMeaning, SecurityRule};
 use crate::ports::{Port, PortSet, Protocol};
 use crate::resource_id::ResourceId;
 
@@ -109,7 +109,8 @@ pub struct NsgReach {
 }
 
 impl NsgReach {
-    fn custom_allow(&self, certain: bool) -> SourceSet {
+    /// Who passes because a custom rule lets them: at least, or at most.
+    pub(crate) fn custom_allow(&self, certain: bool) -> SourceSet {
         let allows = self.decisions.iter().filter(|d| !d.is_default && d.access != Some(Access::Deny));
         if certain {
             let sure = allows.filter(|d| d.access.is_some()).flat_map(|d| d.certain.terms().to_vec());
@@ -130,7 +131,34 @@ enum Match {
 /// The custom inbound rules of an NSG in order of evaluation.
 #[derive(Debug, Clone)]
 pub struct InboundRules<'a> {
-    rules: Vec<&'a SecurityRule>,
+    rules: Vec<&'a RuleMeaning>,
+    gates: Vec<Gate>,
+}
+
+/// What of a rule is looked at first, close together in memory: most rules are about other ports or protocols.
+#[derive(Debug, Clone, Copy)]
+struct Gate {
+    /// The lowest and highest port that it may match.
+    ports: (Port, Port),
+    /// The protocol that it matches; all when it cannot be read.
+    protocol: Protocol,
+}
+
+impl Gate {
+    fn of(rule: &RuleMeaning) -> Self {
+        let ports = &rule.destination_ports;
+        let ports = match ports.ports.hull() {
+            Some(hull) if ports.unreadable.is_empty() => hull,
+            None if ports.unreadable.is_empty() => (1, 0),
+            _ => (0, Port::MAX),
+        };
+        Self { ports, protocol: rule.protocol.unwrap_or(Protocol::Any) }
+    }
+
+    fn lets(self, protocol: Protocol, port: Port) -> bool {
+        (self.protocol == Protocol::Any || self.protocol == protocol)
+            && (!protocol.has_ports() || (self.ports.0 <= port && port <= self.ports.1))
+    }
 }
 
 impl<'a> InboundRules<'a> {
@@ -143,21 +171,34 @@ impl<'a> InboundRules<'a> {
     /// Of these rules; outbound ones are left out. Rules without a readable priority come first, as uncertain.
     #[must_use]
     pub fn from_rules(rules: impl IntoIterator<Item = &'a SecurityRule>) -> Self {
+        Self::from_meanings(rules.into_iter().map(SecurityRule::meaning))
+    }
+
+    /// As [`from_rules`](Self::from_rules), of what the rules mean.
+    #[must_use]
+    pub fn from_meanings(rules: impl IntoIterator<Item = &'a RuleMeaning>) -> Self {
         let mut rules: Vec<_> =
-            rules.into_iter().filter(|r| r.direction() != Some(Direction::Outbound)).collect();
-        rules.sort_by_key(|r| r.priority());
-        Self { rules }
+            rules.into_iter().filter(|r| r.direction != Some(Direction::Outbound)).collect();
+        rules.sort_by_key(|r| r.priority);
+        let gates = rules.iter().map(|r| Gate::of(r)).collect();
+        Self { rules, gates }
     }
 
     /// The rules in order of evaluation.
     #[must_use]
-    pub fn rules(&self) -> &[&'a SecurityRule] {
+    pub fn rules(&self) -> &[&'a RuleMeaning] {
         &self.rules
     }
 
-    fn relevant(&self, flow: &Flow) -> Vec<(&'a SecurityRule, Match, bool)> {
-        let custom = self.rules.iter().map(|r| (*r, matching(r, flow), false));
-        let default = default_inbound_rules().iter().map(|r| (r, matching(r, flow), true));
+    /// The rules that may match packets of the protocol to the port, as far as the first look tells.
+    pub(crate) fn about(&self, protocol: Protocol, port: Port) -> impl Iterator<Item = &'a RuleMeaning> {
+        self.gates.iter().zip(&self.rules).filter(move |(g, _)| g.lets(protocol, port)).map(|(_, r)| *r)
+    }
+
+    fn relevant(&self, flow: &Flow) -> Vec<(&'a RuleMeaning, Match, bool)> {
+        let custom = self.about(flow.protocol, flow.port).map(|r| (r, matching(r, flow), false));
+        let default =
+            default_inbound_rules().iter().map(|r| (r.meaning(), matching(r.meaning(), flow), true));
         custom.chain(default).filter(|(_, m, _)| *m != Match::No).collect()
     }
 
@@ -166,7 +207,7 @@ impl<'a> InboundRules<'a> {
         let mut ports = BTreeSet::from([EPHEMERAL]);
         if flow.protocol.has_ports() {
             for (rule, _, _) in self.relevant(flow) {
-                for range in rule.source_ports().ports.ranges().filter(|r| r.last() - r.first() < Port::MAX) {
+                for range in rule.source_ports.ports.ranges().filter(|r| r.last() - r.first() < Port::MAX) {
                     ports.insert(range.first());
                     ports.insert(range.last());
                     ports.extend(range.first().checked_sub(1));
@@ -196,19 +237,19 @@ impl<'a> InboundRules<'a> {
             if maybe_left.is_empty() {
                 break;
             }
-            let port_match = match rule.source_ports() {
+            let port_match = match &rule.source_ports {
                 _ if !flow.protocol.has_ports() => Match::Yes,
                 p if p.ports.contains(source_port) => Match::Yes,
                 p if !p.unreadable.is_empty() => Match::Maybe,
                 _ => Match::No,
             };
-            let order_known = rule.priority().is_some();
+            let order_known = rule.priority.is_some();
             let overall =
                 destination_match.min(port_match).min(if order_known { Match::Yes } else { Match::Maybe });
             if overall == Match::No {
                 continue;
             }
-            let source = rule.source();
+            let source = &rule.source;
             let readable = source.unreadable.is_empty();
             let at_most = if readable {
                 meet(&maybe_left, source)
@@ -219,13 +260,13 @@ impl<'a> InboundRules<'a> {
                 continue;
             }
             let at_least = if overall == Match::Yes { meet(&surely_left, source) } else { SourceSet::none() };
-            if overall == Match::Maybe || !readable || rule.access().is_none() {
+            if overall == Match::Maybe || !readable || rule.access.is_none() {
                 reach.uncertainties.push(explain(rule, flow));
             }
-            if rule.access() != Some(Access::Deny) {
+            if rule.access != Some(Access::Deny) {
                 possible.extend_from_slice(at_most.terms());
             }
-            if rule.access() == Some(Access::Allow) {
+            if rule.access == Some(Access::Allow) {
                 certain.extend_from_slice(at_least.terms());
             }
             if readable {
@@ -237,9 +278,9 @@ impl<'a> InboundRules<'a> {
                 subtract(&mut maybe_left, source);
             }
             reach.decisions.push(Decision {
-                rule: rule.name().to_owned(),
-                priority: rule.priority(),
-                access: rule.access(),
+                rule: rule.name.clone(),
+                priority: rule.priority,
+                access: rule.access,
                 is_default,
                 possible: at_most,
                 certain: at_least,
@@ -253,7 +294,7 @@ impl<'a> InboundRules<'a> {
 }
 
 /// The source port tried first: clients use ephemeral ones.
-const EPHEMERAL: Port = 50_000;
+pub(crate) const EPHEMERAL: Port = 50_000;
 
 fn merge(mut a: NsgReach, b: NsgReach) -> NsgReach {
     a.possible = a.possible.union(&b.possible);
@@ -326,18 +367,18 @@ fn private_space() -> &'static AddressSet {
 ///
 /// Ports have no meaning for ICMP, ESP and AH: a rule of such a protocol matches whatever ports it lists, and a
 /// rule of protocol `*` with certain ports is taken not to match them (not documented by Azure).
-fn matching(rule: &SecurityRule, flow: &Flow) -> Match {
-    let direction = match rule.direction() {
+fn matching(rule: &RuleMeaning, flow: &Flow) -> Match {
+    let direction = match rule.direction {
         Some(Direction::Inbound) => Match::Yes,
         Some(Direction::Outbound) => return Match::No,
         None => Match::Maybe,
     };
-    let protocol = match rule.protocol() {
+    let protocol = match rule.protocol {
         None => Match::Maybe,
         Some(p) if p == Protocol::Any || p == flow.protocol => Match::Yes,
         Some(_) => return Match::No,
     };
-    let ports = rule.destination_ports();
+    let ports = &rule.destination_ports;
     let port = if flow.protocol.has_ports() {
         if ports.ports.contains(flow.port) {
             Match::Yes
@@ -346,7 +387,7 @@ fn matching(rule: &SecurityRule, flow: &Flow) -> Match {
         } else {
             Match::Maybe
         }
-    } else if rule.protocol() == Some(Protocol::Any) && !ports.ports.is_all() {
+    } else if rule.protocol == Some(Protocol::Any) && !ports.ports.is_all() {
         if ports.unreadable.is_empty() {
             return Match::No;
         }
@@ -354,7 +395,7 @@ fn matching(rule: &SecurityRule, flow: &Flow) -> Match {
     } else {
         Match::Yes
     };
-    direction.min(protocol).min(port).min(destination_match(rule.destination(), &flow.destination))
+    direction.min(protocol).min(port).min(destination_match(&rule.destination, &flow.destination))
 }
 
 fn destination_match(side: &Endpoint, destination: &Destination) -> Match {
@@ -378,25 +419,25 @@ fn destination_match(side: &Endpoint, destination: &Destination) -> Match {
     if side.unreadable.is_empty() { best } else { best.max(Match::Maybe) }
 }
 
-fn explain(rule: &SecurityRule, flow: &Flow) -> Uncertainty {
+fn explain(rule: &RuleMeaning, flow: &Flow) -> Uncertainty {
     let mut problems = Vec::new();
-    if rule.priority().is_none() {
+    if rule.priority.is_none() {
         problems.push("its priority cannot be read, so it may come before any other".to_owned());
     }
-    if rule.direction().is_none() {
+    if rule.direction.is_none() {
         problems.push("its direction cannot be read".to_owned());
     }
-    if rule.access().is_none() {
+    if rule.access.is_none() {
         problems.push("whether it allows or denies cannot be read".to_owned());
     }
-    if rule.protocol().is_none() {
+    if rule.protocol.is_none() {
         problems.push("its protocol cannot be read".to_owned());
     }
     let parts = [
-        ("source", &rule.source().unreadable),
-        ("destination", &rule.destination().unreadable),
-        ("source port", &rule.source_ports().unreadable),
-        ("destination port", &rule.destination_ports().unreadable),
+        ("source", &rule.source.unreadable),
+        ("destination", &rule.destination.unreadable),
+        ("source port", &rule.source_ports.unreadable),
+        ("destination port", &rule.destination_ports.unreadable),
     ];
     for (part, unreadable) in parts {
         if !unreadable.is_empty() {
@@ -406,7 +447,7 @@ fn explain(rule: &SecurityRule, flow: &Flow) -> Uncertainty {
     if problems.is_empty() {
         problems.push(format!("whether {} is among its destinations is not known", flow.destination.address));
     }
-    Uncertainty { subject: rule.name().to_owned(), explanation: problems.join("; ") }
+    Uncertainty { subject: rule.name.clone(), explanation: problems.join("; ") }
 }
 
 /// A packet that passes.
@@ -434,10 +475,9 @@ pub struct Witness {
 impl Witness {
     /// A packet of the flow from one of these sources: from an unconditional term if there is one, from a public
     /// address if there is one.
-    fn from_set(sources: &SourceSet, flow: &Flow, source_port: Port) -> Option<Self> {
+    pub(crate) fn from_set(sources: &SourceSet, flow: &Flow, source_port: Port) -> Option<Self> {
         let term = sources.terms().iter().min_by_key(|t| t.within.len() + t.outside.len())?;
-        let public = term.addresses.intersection(public_space());
-        let source = public.first().or_else(|| term.addresses.first())?;
+        let source = term.addresses.first_common(public_space()).or_else(|| term.addresses.first())?;
         Some(Self {
             source,
             within: term.within.iter().cloned().collect(),
@@ -573,10 +613,10 @@ pub fn path_reach(levels: &[Level<'_>], flow: &Flow) -> PathReach {
 
 /// The port sets that the rules treat alike within `ports`: one port of each is enough to know them all.
 #[must_use]
-pub fn port_classes<'a>(rules: impl IntoIterator<Item = &'a SecurityRule>, ports: &PortSet) -> Vec<PortSet> {
+pub fn port_classes<'a>(rules: impl IntoIterator<Item = &'a RuleMeaning>, ports: &PortSet) -> Vec<PortSet> {
     let mut starts: BTreeSet<Port> = ports.ranges().map(|r| r.first()).collect();
     for rule in rules {
-        for range in rule.destination_ports().ports.ranges() {
+        for range in rule.destination_ports.ports.ranges() {
             starts.insert(range.first());
             starts.extend(range.last().checked_add(1));
         }

@@ -326,16 +326,20 @@ impl SourceSet {
     /// The union of these terms.
     #[must_use]
     pub fn from_terms(terms: impl IntoIterator<Item = SourceTerm>) -> Self {
-        let mut merged: Vec<SourceTerm> = Vec::new();
-        for term in terms {
-            if term.is_empty() {
-                continue;
-            }
-            match merged.iter_mut().find(|t| t.within == term.within && t.outside == term.outside) {
-                Some(same) => same.addresses = same.addresses.union(&term.addresses),
-                None => merged.push(term),
-            }
+        let mut terms: Vec<SourceTerm> = terms.into_iter().filter(|t| !t.is_empty()).collect();
+        if terms.len() < 2 {
+            return Self { terms };
         }
+        let same = |a: &SourceTerm, b: &SourceTerm| a.within == b.within && a.outside == b.outside;
+        terms.sort_by(|a, b| (&a.within, &a.outside).cmp(&(&b.within, &b.outside)));
+        let merged: Vec<SourceTerm> = terms
+            .chunk_by(same)
+            .filter_map(|alike| {
+                let first = alike.first()?.clone();
+                let addresses = AddressSet::union_of(alike.iter().map(|t| &t.addresses));
+                Some(SourceTerm { addresses, ..first })
+            })
+            .collect();
         let mut kept: Vec<SourceTerm> = Vec::with_capacity(merged.len());
         for term in merged {
             if kept.iter().any(|k| term.implies(k)) {

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+#[allow(dead_code, reason = "each test uses its part of the oracle")]
 mod oracle;
 
 use std::collections::BTreeSet;
@@ -278,6 +279,8 @@ fn packets() -> Vec<Packet> {
                                 destination,
                                 protocol,
                                 port: *port,
+                                source_group: None,
+                                destination_group: None,
                             });
                         }
                     }

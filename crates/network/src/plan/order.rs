@@ -96,7 +96,7 @@ fn affected(changed: &[&SecurityRule], start: &[SecurityRule], end: &[SecurityRu
     if ports.is_all() {
         protocols.extend([Protocol::Icmp, Protocol::Esp, Protocol::Ah]);
     }
-    let port_classes = port_classes(all(), &ports);
+    let port_classes = port_classes(all().map(SecurityRule::meaning), &ports);
     let mut flows = Vec::new();
     for address in classes.values() {
         for protocol in &protocols {

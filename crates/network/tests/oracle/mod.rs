@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+pub mod differential;
+pub mod generate;
+
 /// A packet with everything that a rule can ask about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
@@ -15,6 +18,10 @@ pub struct Packet {
     pub destination: IpAddr,
     pub protocol: &'static str,
     pub port: u16,
+    /// The application security group that the source is in.
+    pub source_group: Option<&'static str>,
+    /// The one that the destination is in.
+    pub destination_group: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +43,10 @@ fn both(properties: &Value, singular: &str, plural: &str) -> Vec<String> {
     out
 }
 
+fn groups(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|g| g["id"].as_str().unwrap().to_owned()).collect()
+}
+
 fn ports(texts: &[String]) -> Vec<(u16, u16)> {
     texts
         .iter()
@@ -45,6 +56,17 @@ fn ports(texts: &[String]) -> Vec<(u16, u16)> {
             (one, None) => (one.parse().unwrap(), one.parse().unwrap()),
         })
         .collect()
+}
+
+fn every_port(ranges: &[(u16, u16)]) -> bool {
+    let mut next = 0;
+    while next <= 65535 {
+        match ranges.iter().find(|(a, b)| (u32::from(*a)..=u32::from(*b)).contains(&next)) {
+            Some((_, last)) => next = u32::from(*last) + 1,
+            None => return false,
+        }
+    }
+    true
 }
 
 fn bits(address: IpAddr) -> (bool, u128) {
@@ -78,8 +100,10 @@ pub fn rules(nsg: &Value) -> Vec<Rule> {
         .filter(|r| r["properties"]["direction"] == "Inbound")
         .map(|r| {
             let p = &r["properties"];
-            let sources = both(p, "sourceAddressPrefix", "sourceAddressPrefixes");
-            let destinations = both(p, "destinationAddressPrefix", "destinationAddressPrefixes");
+            let mut sources = both(p, "sourceAddressPrefix", "sourceAddressPrefixes");
+            let mut destinations = both(p, "destinationAddressPrefix", "destinationAddressPrefixes");
+            sources.extend(groups(&p["sourceApplicationSecurityGroups"]));
+            destinations.extend(groups(&p["destinationApplicationSecurityGroups"]));
             Rule {
                 name: r["name"].as_str().unwrap().to_owned(),
                 priority: p["priority"].as_u64().unwrap(),
@@ -97,10 +121,20 @@ pub fn rules(nsg: &Value) -> Vec<Rule> {
     rules
 }
 
-fn side(texts: &[String], masks: &[(bool, u128, u128)], address: IpAddr, vnet: bool, internet: bool) -> bool {
+fn side(
+    texts: &[String],
+    masks: &[(bool, u128, u128)],
+    address: IpAddr,
+    (vnet, internet): (bool, bool),
+    group: Option<&str>,
+) -> bool {
     let (v4, value) = bits(address);
-    texts.iter().any(|t| t == "*" || (t == "VirtualNetwork" && vnet) || (t == "Internet" && internet))
-        || masks.iter().any(|(family, mask, masked)| *family == v4 && value & mask == *masked)
+    texts.iter().any(|t| {
+        t == "*"
+            || (t == "VirtualNetwork" && vnet)
+            || (t == "Internet" && internet)
+            || group.is_some_and(|g| t == g)
+    }) || masks.iter().any(|(family, mask, masked)| *family == v4 && value & mask == *masked)
 }
 
 impl Rule {
@@ -110,12 +144,18 @@ impl Rule {
         let ports = if has_ports {
             hit(&self.ports, p.port) && hit(&self.source_ports, p.source_port)
         } else {
-            self.protocol == "Icmp" || self.ports.contains(&(0, 65535))
+            self.protocol == "Icmp" || every_port(&self.ports)
         };
         (self.protocol == "*" || self.protocol == p.protocol)
             && ports
-            && side(&self.sources, &self.masks[0], p.source, p.in_virtual_network, p.in_internet)
-            && side(&self.destinations, &self.masks[1], p.destination, true, false)
+            && side(
+                &self.sources,
+                &self.masks[0],
+                p.source,
+                (p.in_virtual_network, p.in_internet),
+                p.source_group,
+            )
+            && side(&self.destinations, &self.masks[1], p.destination, (true, false), p.destination_group)
     }
 }
 
