@@ -88,12 +88,16 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
-    /// The flows asked about, in order of port.
-    pub(crate) fn flows(&self) -> Result<Vec<(Port, Protocol)>, String> {
-        let protocol = match self.protocol {
+    /// The protocol asked about.
+    pub(crate) const fn protocol(&self) -> Protocol {
+        match self.protocol {
             Transport::Tcp => Protocol::Tcp,
             Transport::Udp => Protocol::Udp,
-        };
+        }
+    }
+
+    /// The ports asked about, in order.
+    pub(crate) fn ports(&self) -> Result<Vec<Port>, String> {
         let mut ports: Vec<Port> = Vec::new();
         for text in &self.ports {
             let range = PortRange::parse(text).map_err(|error| format!("--ports: {error}"))?;
@@ -105,7 +109,7 @@ impl Exposure {
         }
         ports.sort_unstable();
         ports.dedup();
-        Ok(ports.into_iter().map(|port| (port, protocol)).collect())
+        Ok(ports)
     }
 }
 

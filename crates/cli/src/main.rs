@@ -3,7 +3,8 @@
 mod arguments;
 mod command;
 mod elements;
-mod exposed;
+mod estate_file;
+mod grant_input;
 mod input;
 mod outcome;
 mod place;
@@ -11,6 +12,7 @@ mod problems;
 mod report;
 mod resources;
 mod shown;
+mod strict_file;
 mod unread;
 
 use std::io::Write;

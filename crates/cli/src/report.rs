@@ -2,9 +2,9 @@
 
 use std::io;
 
+use ajar_network::exposure::Exposure;
 use ajar_network::ports::{Port, Protocol};
 
-use crate::exposed::Exposed;
 use crate::place::Place;
 use crate::problems::Problems;
 
@@ -16,8 +16,8 @@ pub(crate) mod table;
 pub(crate) struct Judged {
     pub(crate) id: Option<String>,
     pub(crate) name: String,
-    pub(crate) exposures: Vec<Exposed>,
-    /// The places of each exposure's first rule.
+    pub(crate) exposures: Vec<Exposure>,
+    /// The places of each exposure's first rule; only for reports that show places.
     pub(crate) rule_places: Vec<Place>,
 }
 
@@ -33,6 +33,10 @@ impl Judged {
 
 /// Writes groups one by one.
 pub(crate) trait Report {
+    /// Whether the places of rules are shown.
+    fn shows_places(&self) -> bool {
+        false
+    }
     /// Writes what comes before the first group.
     fn begin(&mut self) -> io::Result<()>;
     /// Writes one group.

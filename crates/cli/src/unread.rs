@@ -1,6 +1,6 @@
 //! What in a group could not be read and matters to the question asked: which rule, which property, and where.
 
-use ajar_network::nsg::{Direction, NetworkSecurityGroup, SecurityRule};
+use ajar_network::nsg::{Direction, NetworkSecurityGroup, RuleMeaning, SecurityRule};
 use ajar_network::ports::{Port, Protocol};
 use serde_json::Value;
 
@@ -30,11 +30,16 @@ pub(crate) fn rule_path(found: &NsgJson, nsg: &NetworkSecurityGroup, index: usiz
     path
 }
 
-/// What cannot be read in rules that may concern the flows.
-pub(crate) fn unread(found: &NsgJson, nsg: &NetworkSecurityGroup, flows: &[(Port, Protocol)]) -> Vec<Unread> {
+/// What cannot be read in rules that may concern the ports.
+pub(crate) fn unread(
+    found: &NsgJson,
+    nsg: &NetworkSecurityGroup,
+    ports: &[Port],
+    protocol: Protocol,
+) -> Vec<Unread> {
     let mut all = Vec::new();
     for (index, rule) in nsg.rules().iter().enumerate() {
-        if !may_concern(rule, flows) {
+        if is_plain(rule.meaning(), ports, protocol) {
             continue;
         }
         let properties = get(rule.json(), "properties").filter(|p| p.is_object()).unwrap_or(rule.json());
@@ -51,13 +56,24 @@ pub(crate) fn unread(found: &NsgJson, nsg: &NetworkSecurityGroup, flows: &[(Port
     all
 }
 
-fn may_concern(rule: &SecurityRule, flows: &[(Port, Protocol)]) -> bool {
-    let ports = rule.destination_ports();
-    rule.direction() != Some(Direction::Outbound)
-        && flows.iter().any(|(port, protocol)| {
-            rule.protocol().is_none_or(|p| p == Protocol::Any || p == *protocol)
-                && (!ports.unreadable.is_empty() || ports.ports.contains(*port))
-        })
+/// Whether everything in the rule can be read, or it is about other packets anyway.
+pub(crate) fn is_plain(rule: &RuleMeaning, ports: &[Port], protocol: Protocol) -> bool {
+    let readable = rule.direction.is_some()
+        && rule.access.is_some()
+        && rule.priority.is_some()
+        && rule.protocol.is_some()
+        && rule.source.unreadable.is_empty()
+        && rule.source_ports.unreadable.is_empty()
+        && rule.destination.unreadable.is_empty()
+        && rule.destination_ports.unreadable.is_empty();
+    let other_ports = || {
+        let of_rule = &rule.destination_ports;
+        of_rule.unreadable.is_empty() && !ports.iter().any(|port| of_rule.ports.contains(*port))
+    };
+    readable
+        || rule.direction == Some(Direction::Outbound)
+        || rule.protocol.is_some_and(|p| p != Protocol::Any && p != protocol)
+        || other_ports()
 }
 
 fn of_rule(rule: &SecurityRule, properties: &Value) -> Vec<(&'static str, String)> {

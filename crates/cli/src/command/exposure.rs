@@ -2,13 +2,14 @@
 
 use std::io::BufWriter;
 
+use ajar_network::exposure::{Exposure, NsgInput, exposures};
 use ajar_network::nsg::NetworkSecurityGroup;
 use ajar_network::ports::{Port, Protocol};
+use ajar_network::reachability::InboundRules;
 use serde_json::Value;
 
-use crate::arguments::{Exposure, ExposureFormat};
+use crate::arguments::{Exposure as Arguments, ExposureFormat};
 use crate::elements::{Element, Piece, split};
-use crate::exposed::exposed;
 use crate::input::Input;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{Step, message_of};
@@ -19,10 +20,11 @@ use crate::report::table::Table;
 use crate::report::{Judged, Report};
 use crate::resources::{NsgJson, get, network_security_groups};
 use crate::shown::Paint;
-use crate::unread::{rule_path, unread};
+use crate::unread::{is_plain, rule_path, unread};
 
-pub(crate) fn run(arguments: &Exposure) -> Result<Outcome, Failure> {
-    let flows = arguments.flows().map_err(Failure::Asked)?;
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let ports = arguments.ports().map_err(Failure::Asked)?;
+    let protocol = arguments.protocol();
     let mut input = Input::open(&arguments.file)?;
     let out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let report: Box<dyn Report> = match arguments.format {
@@ -31,7 +33,7 @@ pub(crate) fn run(arguments: &Exposure) -> Result<Outcome, Failure> {
         ExposureFormat::Sarif => Box::new(Sarif::new(out, &arguments.file)),
     };
     let problems = Problems::of(&input.name, input.has_progress());
-    let mut run = Run { flows, report, problems, exposed: false };
+    let mut run = Run { ports, protocol, report, problems, exposed: false };
     run.report.begin()?;
     let name = input.name.clone();
     split(&mut input, &mut |piece| run.piece(piece)).map_err(|stopped| stopped.of(&name))?;
@@ -45,7 +47,8 @@ pub(crate) fn run(arguments: &Exposure) -> Result<Outcome, Failure> {
 }
 
 struct Run {
-    flows: Vec<(Port, Protocol)>,
+    ports: Vec<Port>,
+    protocol: Protocol,
     report: Box<dyn Report>,
     problems: Problems,
     exposed: bool,
@@ -67,6 +70,11 @@ impl Run {
     }
 
     fn element(&mut self, element: &Element<'_>) -> Result<(), Failure> {
+        if let Some((input, exposures)) = self.plain_group(element) {
+            let id = input.id;
+            let name = input.name.unwrap_or_else(|| last_of(id.as_deref()).to_owned());
+            return self.judged(Judged { id, name, exposures, rule_places: Vec::new() });
+        }
         let value = match serde_json::from_slice::<Value>(element.bytes) {
             Ok(value) => value,
             Err(error) => {
@@ -92,11 +100,31 @@ impl Run {
         Ok(())
     }
 
+    /// Judges an element that is a group, all of it readable, without building JSON values. None: it is something
+    /// else, or what is wrong with it is to be told.
+    fn plain_group(&self, element: &Element<'_>) -> Option<(NsgInput, Vec<Exposure>)> {
+        let input = serde_json::from_slice::<NsgInput>(element.bytes).ok()?;
+        if !input.id.as_deref().is_some_and(is_nsg_id) {
+            return None;
+        }
+        if !input.rules.iter().all(|rule| is_plain(rule, &self.ports, self.protocol)) {
+            return None;
+        }
+        let exposures = exposures(&input, &self.ports, self.protocol);
+        let shows_places = self.report.shows_places() && !exposures.is_empty();
+        (!shows_places).then_some((input, exposures))
+    }
+
+    fn judged(&mut self, judged: Judged) -> Result<(), Failure> {
+        self.exposed |= !judged.exposures.is_empty();
+        self.report.nsg(&judged)?;
+        Ok(())
+    }
+
     fn group(&mut self, element: &Element<'_>, found: &NsgJson) -> Result<(), Failure> {
         let text = |key: &str| get(&found.json, key).and_then(Value::as_str).map(str::to_owned);
         let id = text("id");
-        let last = id.as_deref().and_then(|id| id.rsplit('/').next()).unwrap_or_default();
-        let name = text("name").unwrap_or_else(|| last.to_owned());
+        let name = text("name").unwrap_or_else(|| last_of(id.as_deref()).to_owned());
         let title = if name.is_empty() { "the network security group".to_owned() } else { name.clone() };
         let place = element.place_of(&found.path);
         let nsg = match NetworkSecurityGroup::from_json(found.json.clone()) {
@@ -120,21 +148,28 @@ impl Run {
                         .to_owned(),
             });
         }
-        for unread in unread(found, &nsg, &self.flows) {
+        for unread in unread(found, &nsg, &self.ports, self.protocol) {
             self.problems.add(Problem {
                 place: Some(element.place_of(&unread.path)),
                 subject: format!("{title}, rule {}, {}", unread.rule, unread.property),
                 explanation: unread.explanation,
             });
         }
-        let exposures = exposed(&nsg, &self.flows);
-        self.exposed |= !exposures.is_empty();
+        let exposures = InboundRules::of(&nsg).exposures(&self.ports, self.protocol);
         let rule_place = |rule: Option<&String>| {
             let index = rule.and_then(|name| nsg.rules().iter().position(|r| r.name() == name));
             index.map_or(place, |index| element.place_of(&rule_path(found, &nsg, index)))
         };
         let rule_places = exposures.iter().map(|e| rule_place(e.rules.first())).collect();
-        self.report.nsg(&Judged { id, name, exposures, rule_places })?;
-        Ok(())
+        self.judged(Judged { id, name, exposures, rule_places })
     }
+}
+
+fn last_of(id: Option<&str>) -> &str {
+    id.and_then(|id| id.rsplit('/').next()).unwrap_or_default()
+}
+
+/// Whether an id is that of a group and of nothing below it.
+fn is_nsg_id(id: &str) -> bool {
+    id.rsplit('/').nth(1).is_some_and(|part| part.eq_ignore_ascii_case("networkSecurityGroups"))
 }

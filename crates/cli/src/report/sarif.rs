@@ -56,6 +56,10 @@ fn uri(file: &Path) -> String {
 }
 
 impl<W: Write> Report for Sarif<W> {
+    fn shows_places(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self) -> io::Result<()> {
         let rule = |id: &str, name: &str, text: &str, level: &str| {
             json!({
