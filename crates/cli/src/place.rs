@@ -147,10 +147,10 @@ mod tests {
         assert_eq!(place(&[]), (10, 5));
         assert_eq!(place(&[Step::key("a")]), (11, 8));
         let rules = |rest: &[Step]| [&[Step::key("properties"), Step::key("rules")], rest].concat();
-        assert_eq!(place(&rules(&[Step::Item(0), Step::key("y"), Step::Item(0)])), (13, 21));
+        assert_eq!(place(&rules(&[Step::Item(0), Step::key("y"), Step::Item(0)])), (13, 22));
         assert_eq!(place(&rules(&[Step::Item(1)])), (14, 2));
         // As far as the steps lead: the list.
-        assert_eq!(place(&rules(&[Step::Item(2), Step::key("z")])), (12, 26));
+        assert_eq!(place(&rules(&[Step::Item(2), Step::key("z")])), (12, 27));
     }
 
     #[test]
