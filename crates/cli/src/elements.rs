@@ -105,7 +105,11 @@ impl<R: Read, E> Splitter<'_, R, E> {
             } else if self.here().line == line || self.lines {
                 // One line of JSON lines may be bad and the next good. Of a document over several lines nobody
                 // can tell what the rest belongs to.
-                self.skip_line()?;
+                // The scan may have ended on the first byte of the line after.
+                let here = self.here();
+                if here.line == line || here.column > 1 {
+                    self.skip_line()?;
+                }
             } else {
                 return Ok(());
             }
