@@ -1,0 +1,577 @@
+//! The referee: what must hold, judged from packets in the simulated Azure, from what people were answered, and from
+//! the request rows as they are stored. It knows nothing of `ajar-network`.
+
+use crate::bus::millis;
+use crate::estate;
+use crate::script::{Action, EXCEPTION, MINUTE, NEIGHBOUR, PORTS, REQUESTERS, STRANGER, Script};
+use ajar_access::ports::store::Table;
+use azure_simulator::{Packet, Simulator};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// After so long without a disturbance everything is as it should be: half a minute until a due row comes up, a minute
+/// until the sweep, a lease that runs out, and one more round of each.
+pub(crate) const BOUND: u64 = 5 * MINUTE;
+/// The same when something may take effect long after its author was given up: a second look, which is a quarter of
+/// an hour after the first, finds it.
+pub(crate) const STRAGGLER_BOUND: u64 = 21 * MINUTE;
+/// How long after a change of a policy an invocation may still act for what was before: the function's time-out.
+const SETTLING: u64 = 5 * MINUTE;
+/// How far clocks differ, and a bit.
+const SKEW: u64 = 5_000;
+
+const SOURCES: usize = 6;
+type Cells<T> = [[T; SOURCES]; 3];
+
+fn source(index: usize) -> &'static str {
+    match index {
+        0..3 => REQUESTERS[index].1,
+        3 => STRANGER,
+        4 => NEIGHBOUR,
+        _ => EXCEPTION,
+    }
+}
+
+/// What the administrator last had confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Off,
+    On {
+        both: bool,
+        exception: bool,
+    },
+    /// A change is under way, or nobody can know.
+    Unknown,
+}
+
+struct Machine {
+    nsgs: Vec<usize>,
+    policy: Policy,
+    policy_at: u64,
+    is_deleted: bool,
+    baseline: Cells<bool>,
+    observed: Cells<bool>,
+    wrong_since: Cells<Option<u64>>,
+    requests: Vec<String>,
+}
+
+#[derive(Default)]
+struct Group {
+    /// Rules of people's own as they last wrote them.
+    people: BTreeMap<String, Value>,
+    /// As people found it at the beginning.
+    first: Value,
+    edited_at: Option<u64>,
+    remembered: Option<Value>,
+    written_at: Option<u64>,
+    reads: Vec<(u64, Value)>,
+    /// The etag at the last look at packets.
+    seen: String,
+}
+
+struct Asked {
+    port: usize,
+    source: usize,
+    minutes: u64,
+    status: String,
+    window: Option<(u64, u64)>,
+    accepted_at: Option<u64>,
+}
+
+/// The referee.
+pub(crate) struct Referee {
+    /// The first thing that did not hold.
+    pub violation: Option<String>,
+    /// Until when the last disturbance lasts.
+    pub disturbed_until: u64,
+    machines: Vec<Machine>,
+    groups: Vec<Group>,
+    requests: BTreeMap<String, Asked>,
+    submissions: Vec<Option<(usize, usize, usize, u64)>>,
+    is_wiped: bool,
+    /// Whether an edit may meet the packets some seconds after it was made.
+    edits_linger: bool,
+    bound: u64,
+    last_write: u64,
+    traced: Vec<String>,
+}
+
+impl Referee {
+    pub(crate) fn new(script: &Script, azure: &mut Simulator) -> Referee {
+        let bound = if script.has_stragglers() { STRAGGLER_BOUND } else { BOUND };
+        let groups = (0..script.profile.nsgs)
+            .map(|number| {
+                let first = azure.resource(&estate::nsg(number)).expect("an NSG of the estate");
+                Group { people: own_rules(&first), first, ..Group::default() }
+            })
+            .collect();
+        let machines = (0..script.profile.vms)
+            .map(|number| {
+                let baseline = probe(azure, number);
+                Machine {
+                    nsgs: estate::nsgs_of(script, number),
+                    policy: Policy::Off,
+                    policy_at: 0,
+                    is_deleted: false,
+                    baseline,
+                    observed: baseline,
+                    wrong_since: Cells::default(),
+                    requests: Vec::new(),
+                }
+            })
+            .collect();
+        let submissions = script
+            .planned
+            .iter()
+            .map(|planned| match planned.action {
+                Action::Submit { vm, who, port, minutes } => {
+                    let port = PORTS.iter().position(|known| *known == port).expect("a known port");
+                    Some((vm, port, who, minutes))
+                }
+                _ => None,
+            })
+            .collect();
+        Referee {
+            violation: None,
+            disturbed_until: 0,
+            machines,
+            groups,
+            requests: BTreeMap::new(),
+            submissions,
+            is_wiped: false,
+            edits_linger: script.profile.operation > 0,
+            bound,
+            last_write: 0,
+            traced: Vec::new(),
+        }
+    }
+
+    fn fail(&mut self, now: u64, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(format!("at {:.3} s: {}", now as f64 / 1000.0, what()));
+        }
+    }
+
+    /// Something went wrong outside Ajar, and goes on being wrong until `until`.
+    pub(crate) fn disturbed(&mut self, until: u64) {
+        self.disturbed_until = self.disturbed_until.max(until);
+    }
+
+    /// All tables were emptied.
+    pub(crate) fn wiped(&mut self) {
+        self.is_wiped = true;
+        for machine in &mut self.machines {
+            let is_shut = |port: &[bool; SOURCES]| !port[3] && !port[4];
+            let fits = match machine.policy {
+                Policy::On { both, .. } => {
+                    is_shut(&machine.observed[0]) && (!both || is_shut(&machine.observed[1]))
+                }
+                _ => false,
+            };
+            if !fits {
+                machine.policy = Policy::Unknown;
+            }
+        }
+    }
+
+    pub(crate) fn policy(&mut self, now: u64, vm: usize, policy: Policy) {
+        let known = if self.is_wiped && policy == Policy::Off { Policy::Unknown } else { policy };
+        self.machines[vm].policy = known;
+        self.machines[vm].policy_at = now;
+    }
+
+    pub(crate) fn deleted(&mut self, vm: usize) {
+        self.machines[vm].is_deleted = true;
+    }
+
+    pub(crate) fn accepted(&mut self, now: u64, id: &str) {
+        match self.requests.get_mut(id) {
+            Some(asked) => asked.accepted_at = Some(now),
+            None if self.is_wiped => {}
+            None => self.fail(now, || format!("(3) request {id} was accepted and is not stored")),
+        }
+    }
+
+    /// A requester was told that access has ended.
+    pub(crate) fn revoked(&mut self, now: u64, id: &str) {
+        if let Some(Asked { window: Some((_, end)), .. }) = self.requests.get_mut(id) {
+            *end = (*end).min(now + SKEW);
+        }
+    }
+
+    /// A row was stored.
+    pub(crate) fn row_written(&mut self, now: u64, table: Table, row: &str, document: &str) {
+        if table != Table::Requests || !row.starts_with("r_") {
+            return;
+        }
+        let Ok(json) = serde_json::from_str::<Value>(document) else { return };
+        let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+        let time = |name: &str| json[name].as_str().and_then(|text| text.parse().ok()).map(millis);
+        let (id, status) = (text("id"), text("status"));
+        let window = time("start").zip(time("end"));
+        let asked = text("justification")
+            .parse::<usize>()
+            .ok()
+            .and_then(|action| self.submissions.get(action).copied().flatten());
+        let Some((machine, port, source, minutes)) = asked else { return };
+        let Some(before) = self.requests.get_mut(&id) else {
+            self.machines[machine].requests.push(id.clone());
+            let asked = Asked { port, source, minutes, status, window, accepted_at: None };
+            self.requests.insert(id, asked);
+            return;
+        };
+        let was_final = ["Closed", "Denied", "Cancelled", "Failed"].contains(&before.status.as_str());
+        let is_open = |status: &str| ["Opening", "Active", "Closing", "Closed"].contains(&status);
+        let contradicts =
+            (was_final && before.status != status) || (is_open(&before.status) && !is_open(&status));
+        let moved = match (before.window, window) {
+            (Some((start, end)), Some((later_start, later_end))) => {
+                later_start != start || later_end > end + SKEW
+            }
+            (Some(_), None) => true,
+            (None, Some((start, end))) => end > start + before.minutes * MINUTE,
+            (None, None) => false,
+        };
+        let told = format!("{} {:?} -> {status} {window:?}", before.status, before.window);
+        before.status = status;
+        before.window = match (before.window, window) {
+            (Some((start, end)), Some((_, later))) => Some((start, end.min(later))),
+            (_, other) => other,
+        };
+        if contradicts || moved {
+            self.fail(now, || format!("(3) request {id} was answered twice differently: {told}"));
+        }
+    }
+
+    pub(crate) fn row_removed(&mut self, table: Table, row: &str) {
+        if table == Table::Requests && row.starts_with("r_") {
+            self.violation.get_or_insert_with(|| format!("(3) request row {row} was removed"));
+        }
+    }
+
+    /// Whether a request lets this packet in at `now`, and still does `ahead` milliseconds later.
+    fn is_granted(&self, machine: usize, port: usize, source: usize, now: u64, ahead: u64) -> bool {
+        self.machines[machine].requests.iter().filter_map(|id| self.requests.get(id)).any(|asked| {
+            asked.port == port
+                && asked.source == source
+                && asked.window.is_some_and(|(start, end)| start <= now && now + ahead < end)
+        })
+    }
+
+    fn was_ever_granted(&self, machine: usize, port: usize, source: usize) -> bool {
+        self.machines[machine]
+            .requests
+            .iter()
+            .filter_map(|id| self.requests.get(id))
+            .any(|asked| asked.port == port && asked.source == source && asked.window.is_some())
+    }
+
+    fn is_edited(&self, machine: usize) -> bool {
+        self.machines[machine].nsgs.iter().any(|nsg| self.groups[*nsg].edited_at.is_some())
+    }
+
+    /// Whether a packet has to pass; nothing when nobody can say.
+    fn wanted(&self, number: usize, port: usize, source: usize, now: u64) -> Option<bool> {
+        let machine = &self.machines[number];
+        if machine.is_deleted {
+            return None;
+        }
+        let baseline = || {
+            let known = !self.is_edited(number) && !self.is_wiped;
+            known.then_some(machine.baseline[port][source])
+        };
+        match machine.policy {
+            Policy::Unknown => None,
+            Policy::Off => baseline(),
+            Policy::On { both, .. } if port == 2 || (port == 1 && !both) => baseline(),
+            Policy::On { exception: true, .. } if source == 5 => baseline().filter(|open| *open),
+            Policy::On { .. } => {
+                let granted = self.is_granted(number, port, source, now, 0);
+                if granted && self.is_wiped { None } else { Some(granted) }
+            }
+        }
+    }
+
+    /// Whether the policy of a VM has been the same for so long that nobody acts for another one any more.
+    fn is_settled(&self, number: usize, now: u64) -> bool {
+        let machine = &self.machines[number];
+        let settling = if self.bound == BOUND { SETTLING } else { SETTLING + STRAGGLER_BOUND };
+        matches!(machine.policy, Policy::On { .. }) && now > machine.policy_at + settling
+    }
+
+    /// Ajar's write to an NSG has just been answered.
+    pub(crate) fn written_by_ajar(
+        &mut self,
+        now: u64,
+        azure: &mut Simulator,
+        nsg: &str,
+        trace: Option<&mut Vec<String>>,
+    ) {
+        self.last_write = now;
+        let Some(number) =
+            (0..self.groups.len()).find(|number| estate::nsg(*number).eq_ignore_ascii_case(nsg))
+        else {
+            return;
+        };
+        self.groups[number].written_at = Some(now);
+        let lingers = self.edits_linger && self.groups[number].edited_at.is_some_and(|at| now < at + MINUTE);
+        self.look(now, azure, number, !lingers);
+        if let Some(trace) = trace {
+            trace.append(&mut self.traced);
+        }
+        self.traced.clear();
+    }
+
+    /// Looks at an NSG and at every VM behind it.
+    fn look(&mut self, now: u64, azure: &mut Simulator, nsg: usize, by_ajar: bool) {
+        if let Some(json) = azure.resource(&estate::nsg(nsg)) {
+            let found = own_rules(&json);
+            let lost = self.groups[nsg].people.iter().find(|(name, rule)| found.get(*name) != Some(*rule));
+            if let Some((name, rule)) = lost {
+                let told =
+                    format!("(4) nsg-{nsg}: somebody's rule {name} is {:?} and was {rule}", found.get(name));
+                self.fail(now, || told);
+            }
+            // Packets meet a change when its operation ends; then the etag changes once more.
+            let etag = json["etag"].as_str().unwrap_or_default();
+            if json["properties"]["provisioningState"] == "Updating" || self.groups[nsg].seen == etag {
+                return;
+            }
+            etag.clone_into(&mut self.groups[nsg].seen);
+        }
+        for number in 0..self.machines.len() {
+            if self.machines[number].is_deleted || !self.machines[number].nsgs.contains(&nsg) {
+                continue;
+            }
+            let seen = probe(azure, number);
+            let before = std::mem::replace(&mut self.machines[number].observed, seen);
+            for port in 0..3 {
+                for from in 0..SOURCES {
+                    let (was, is) = (before[port][from], seen[port][from]);
+                    if was == is {
+                        continue;
+                    }
+                    let place = || format!("vm-{number} port {} from {}", PORTS[port], source(from));
+                    self.traced.push(format!(
+                        "{:>9.3}     {} is {}",
+                        now as f64 / 1000.0,
+                        place(),
+                        if is { "open" } else { "shut" }
+                    ));
+                    if by_ajar {
+                        self.judge_change(now, number, port, from, is, &place());
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge_change(&mut self, now: u64, number: usize, port: usize, from: usize, is: bool, place: &str) {
+        let wanted = self.wanted(number, port, from, now);
+        if port == 2 && wanted == Some(!is) {
+            return self.fail(now, || format!("(4) {place}, which no policy names, was changed"));
+        }
+        if !self.is_settled(number, now) {
+            return;
+        }
+        if is && wanted == Some(false) && !self.was_ever_granted(number, port, from) {
+            return self.fail(now, || format!("(1) {place} was opened by Ajar; nobody ever asked for it"));
+        }
+        let edited = self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
+        let is_calm = edited.is_none_or(|at| at + self.bound < now) && self.bound == BOUND;
+        if !is && wanted == Some(true) && is_calm && self.is_granted(number, port, from, now, SKEW) {
+            self.fail(now, || format!("(6) {place} was cut while its grant lives"));
+        }
+    }
+
+    /// Looks at everything, every few seconds.
+    pub(crate) fn tick(&mut self, now: u64, azure: &mut Simulator, trace: Option<&mut Vec<String>>) {
+        for number in 0..self.groups.len() {
+            let group = &self.groups[number];
+            let recent = |at: Option<u64>| at.is_some_and(|at| now < at + 40_000);
+            if self.edits_linger && (recent(group.written_at) || recent(group.edited_at)) {
+                let by_ajar = group.edited_at.is_none_or(|at| at + MINUTE < now);
+                self.look(now, azure, number, by_ajar);
+            }
+        }
+        if let Some(trace) = trace {
+            trace.append(&mut self.traced);
+        }
+        self.traced.clear();
+        for number in 0..self.machines.len() {
+            let edited =
+                self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
+            let calm_since =
+                self.disturbed_until.max(self.machines[number].policy_at).max(edited.unwrap_or(0));
+            for port in 0..3 {
+                for from in 0..SOURCES {
+                    let is = self.machines[number].observed[port][from];
+                    let wrong = self.wanted(number, port, from, now).is_some_and(|wanted| wanted != is);
+                    let since = &mut self.machines[number].wrong_since[port][from];
+                    if !wrong {
+                        *since = None;
+                        continue;
+                    }
+                    let since = *since.get_or_insert(now);
+                    if now > since.max(calm_since) + self.bound {
+                        let which = if is { "(1)" } else { "(2)" };
+                        self.fail(now, || {
+                            format!(
+                                "{which} vm-{number} port {} from {} is {} since {:.3} s and should not be",
+                                PORTS[port],
+                                source(from),
+                                if is { "open" } else { "shut" },
+                                since as f64 / 1000.0
+                            )
+                        });
+                    }
+                }
+            }
+        }
+        let waits = self.requests.iter().find(|(_, asked)| {
+            let is_undecided = ["Requested", "Approved"].contains(&asked.status.as_str());
+            let since = asked.accepted_at.map(|at| at.max(self.disturbed_until));
+            is_undecided && since.is_some_and(|since| now > since + self.bound) && !self.is_wiped
+        });
+        if let Some((id, _)) = waits {
+            let told = format!("(3) request {id} was accepted and is not decided");
+            self.fail(now, || told);
+        }
+    }
+
+    /// How many requests were granted.
+    pub(crate) fn granted(&self) -> u64 {
+        self.requests.values().filter(|asked| asked.window.is_some()).count() as u64
+    }
+
+    /// When the last access ends.
+    pub(crate) fn last_end(&self) -> u64 {
+        self.requests.values().filter_map(|asked| asked.window).map(|(_, end)| end).max().unwrap_or(0)
+    }
+
+    /// Judges the end of a run, long after everything became calm.
+    pub(crate) fn end(
+        &mut self,
+        now: u64,
+        azure: &mut Simulator,
+        rows: &BTreeMap<(&'static str, String, String), (u64, String)>,
+    ) {
+        if now < self.last_write + 10 * MINUTE {
+            self.fail(now, || "(7) Ajar still writes to Azure although nothing changes any more".to_owned());
+        }
+        for ((table, partition, row), (_, document)) in rows {
+            let is_left = match *table {
+                // One whose request was never stored is kept for an hour.
+                "due" => {
+                    self.requests.keys().any(|id| row.ends_with(id.as_str())) || !row.contains("_decide_")
+                }
+                "grants" => row.starts_with("g_"),
+                "points" => row == "lease" && !document.contains("\"owner\":\"\""),
+                _ => false,
+            };
+            if is_left && !(self.is_wiped && *table == "grants") {
+                self.fail(now, || format!("(7) {table} {partition}/{row} is left: {document}"));
+            }
+        }
+        if !self.is_wiped {
+            let finals = ["Closed", "Denied", "Cancelled", "Failed"];
+            let unfinished = self.requests.iter().find(|(_, asked)| !finals.contains(&asked.status.as_str()));
+            if let Some((id, asked)) = unfinished {
+                let told = format!("(3) request {id} is {} for ever", asked.status);
+                self.fail(now, || told);
+            }
+        }
+        for (number, group) in self.groups.iter().enumerate() {
+            let behind = self.machines.iter().filter(|machine| machine.nsgs.contains(&number));
+            let all_off = behind.clone().all(|machine| machine.policy == Policy::Off);
+            if !all_off || group.edited_at.is_some() || self.is_wiped {
+                continue;
+            }
+            let rules = |json: &Value| -> BTreeSet<String> {
+                json["properties"]["securityRules"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|rule| format!("{} at {}", rule["name"], rule["properties"]["priority"]))
+                    .collect()
+            };
+            let Some(json) = azure.resource(&estate::nsg(number)) else { continue };
+            if rules(&json) != rules(&group.first) && self.violation.is_none() {
+                self.violation = Some(format!(
+                    "(4) JIT is off everywhere behind nsg-{number}, which has {:?} and had {:?}",
+                    rules(&json),
+                    rules(&group.first)
+                ));
+            }
+        }
+    }
+
+    /// Somebody other than Ajar has written an NSG.
+    pub(crate) fn written_by_people(&mut self, now: u64, azure: &mut Simulator, nsg: usize) {
+        if let Some(json) = azure.resource(&estate::nsg(nsg)) {
+            self.groups[nsg].people = own_rules(&json);
+        }
+        self.groups[nsg].edited_at = Some(now);
+        self.look(now, azure, nsg, false);
+    }
+
+    /// The NSGs that people have written.
+    pub(crate) fn edited(&self) -> Vec<usize> {
+        (0..self.groups.len()).filter(|nsg| self.groups[*nsg].edited_at.is_some()).collect()
+    }
+
+    pub(crate) fn remember(&mut self, nsg: usize, json: Value) {
+        self.groups[nsg].remembered = Some(json);
+    }
+
+    /// What a tool writes over an NSG.
+    pub(crate) fn overwrite(&self, nsg: usize, remembered: bool) -> Value {
+        let group = &self.groups[nsg];
+        group.remembered.clone().filter(|_| remembered).unwrap_or_else(|| group.first.clone())
+    }
+
+    /// What an NSG looked like a minute ago, and keeps `fresh` for later.
+    pub(crate) fn stale(&mut self, now: u64, nsg: &str, fresh: Value) -> Value {
+        let number = (0..self.groups.len()).find(|number| estate::nsg(*number).eq_ignore_ascii_case(nsg));
+        let Some(number) = number else { return fresh };
+        let reads = &mut self.groups[number].reads;
+        reads.push((now, fresh.clone()));
+        reads.iter().rev().find(|(at, _)| at + MINUTE <= now).map_or(fresh, |(_, json)| json.clone())
+    }
+}
+
+/// The rules of people's own, without what Ajar may change (the priority) and what Azure adds.
+fn own_rules(nsg: &Value) -> BTreeMap<String, Value> {
+    nsg["properties"]["securityRules"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| Some((rule["name"].as_str()?.to_owned(), rule["properties"].clone())))
+        .filter(|(name, _)| !name.starts_with("ajar-"))
+        .map(|(name, mut properties)| {
+            if let Some(object) = properties.as_object_mut() {
+                object.remove("priority");
+                object.remove("provisioningState");
+            }
+            (name, properties)
+        })
+        .collect()
+}
+
+fn probe(azure: &mut Simulator, vm: usize) -> Cells<bool> {
+    let mut cells = Cells::default();
+    for (port, row) in cells.iter_mut().enumerate() {
+        for (from, cell) in row.iter_mut().enumerate() {
+            let packet = Packet {
+                source: source(from).to_owned(),
+                source_port: 50_000,
+                source_tags: Vec::new(),
+                destination: estate::vm(vm).to_string(),
+                port: PORTS[port],
+                protocol: "Tcp".to_owned(),
+            };
+            *cell = azure.probe(&packet).is_ok_and(|verdict| verdict.allowed);
+        }
+    }
+    cells
+}

@@ -1,0 +1,575 @@
+//! One run: the real use cases of several instances as tasks of one loop that a seed decides.
+
+use crate::azure::{Arm, target};
+use crate::bus::{InstanceClock, SeededIds, Sender};
+use crate::estate::{self, SUBSCRIPTION};
+use crate::mutant::Mutant;
+use crate::random::{Random, mix};
+use crate::referee::Policy;
+use crate::script::{Action, MINUTE, REQUESTERS, Script};
+use crate::store::Tables;
+use crate::world::{Event, Faults, State, World};
+use ajar_access::error::AccessError;
+use ajar_access::policy::PolicyInput;
+use ajar_access::ports::Ports;
+use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
+use ajar_access::request::RequestInput;
+use ajar_access::request_id::RequestId;
+use ajar_access::{Ajar, Settings, close, configure, history, message, submit, sweep};
+use ajar_network::plan::DeploymentName;
+use azure_simulator::Request;
+use http::Method;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What did not hold.
+    pub violation: Option<String>,
+    /// The faults that struck.
+    pub struck: Faults,
+    /// How many calls to outside systems there were.
+    pub calls: u64,
+    /// How many requests were granted.
+    pub granted: u64,
+    /// Virtual milliseconds.
+    pub lasted: u64,
+    /// The story, when it was asked for.
+    pub trace: Vec<String>,
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is to be done again when its instance dies.
+#[derive(Debug, Clone)]
+enum Origin {
+    Message { queue: Queue, body: String, tries: u32 },
+    Person(usize),
+    Timer,
+}
+
+struct Task {
+    work: Work,
+    instance: usize,
+    started: u64,
+    origin: Origin,
+}
+
+struct Ready {
+    task: u64,
+    queue: Arc<Mutex<VecDeque<u64>>>,
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.queue.lock().expect("nobody panics with the queue").push_back(self.task);
+    }
+}
+
+/// The function's time-out: what runs longer is killed with its whole instance.
+const FUNCTION_TIMEOUT: u64 = 5 * MINUTE;
+/// How long the referee waits after the last access ended before it wants everything gone.
+const CALM: u64 = 40 * MINUTE;
+const TICK: u64 = 5_000;
+/// Far more events than any run has.
+const MOST_EVENTS: u64 = 5_000_000;
+
+struct Run {
+    world: World,
+    instances: Vec<Option<Ajar>>,
+    tasks: BTreeMap<u64, Task>,
+    next_task: u64,
+    ready: Arc<Mutex<VecDeque<u64>>>,
+    /// Policy changes under way, by VM.
+    administered: Arc<Mutex<BTreeMap<usize, usize>>>,
+    ids: Arc<Mutex<BTreeMap<usize, String>>>,
+    picks: u64,
+}
+
+/// Runs a script; with `replay` the faults are those and no others.
+pub fn run(script: &Script, mutant: Mutant, replay: Option<&Faults>, traced: bool) -> Outcome {
+    let estate = estate::estate(script);
+    let state = State::new(script.clone(), mutant, replay.cloned(), &estate, traced);
+    let world = World::new(state);
+    let mut run = Run {
+        instances: (0..script.profile.instances).map(|instance| Some(ajar(&world, instance))).collect(),
+        world,
+        tasks: BTreeMap::new(),
+        next_task: 0,
+        ready: Arc::default(),
+        administered: Arc::default(),
+        ids: Arc::default(),
+        picks: 0,
+    };
+    run.begin(script);
+    run.go_on(script);
+    run.end(script);
+    let state = run.world.lock();
+    Outcome {
+        violation: state.referee.violation.clone(),
+        struck: state.struck.clone(),
+        calls: state.calls,
+        granted: state.referee.granted(),
+        lasted: state.now,
+        trace: state.trace.clone().unwrap_or_default(),
+    }
+}
+
+fn ajar(world: &World, instance: usize) -> Ajar {
+    Ajar {
+        settings: Settings {
+            deployment: DeploymentName::parse("sim").expect("a deployment name"),
+            subscriptions: vec![SUBSCRIPTION.to_owned()],
+        },
+        ports: Ports {
+            store: Arc::new(Tables { world: world.clone(), instance }),
+            azure: Arc::new(Arm { world: world.clone(), instance }),
+            bus: Arc::new(Sender { world: world.clone(), instance }),
+            clock: Arc::new(InstanceClock { world: world.clone(), instance }),
+            ids: Arc::new(SeededIds(world.clone())),
+        },
+    }
+}
+
+impl Run {
+    fn begin(&mut self, script: &Script) {
+        let mut state = self.world.lock();
+        for (number, planned) in script.planned.iter().enumerate() {
+            state.plan(planned.at, Event::Person(number));
+        }
+        for (_, to) in &script.chaos {
+            state.plan(to + 1_000, Event::Signal);
+            state.referee.disturbed(*to);
+        }
+        state.plan(0, Event::Tick);
+        state.plan(MINUTE, Event::Sweep);
+    }
+
+    fn go_on(&mut self, script: &Script) {
+        for _ in 0..MOST_EVENTS {
+            let event = {
+                let mut state = self.world.lock();
+                let calm_since =
+                    script.people_end.max(state.referee.last_end()).max(state.referee.disturbed_until);
+                if state.referee.violation.is_some() || state.now > calm_since + CALM {
+                    return;
+                }
+                let Some(((at, _, _), event)) = state.events.pop_first() else { return };
+                state.advance_to(at);
+                event
+            };
+            match event {
+                Event::Wake(waker) => waker.wake(),
+                Event::Deliver { queue, body, tries } => self.deliver(queue, body, tries),
+                Event::Person(number) => self.person(script, number),
+                Event::Sweep => {
+                    let next = self.world.lock().now + MINUTE;
+                    self.world.lock().plan(next, Event::Sweep);
+                    if let Some((instance, ajar)) = self.pick() {
+                        let work = async move { drop(sweep::sweep(&ajar).await) };
+                        self.spawn(instance, Origin::Timer, Box::pin(work));
+                    }
+                }
+                Event::Restart(instance) => self.instances[instance] = Some(ajar(&self.world, instance)),
+                Event::Tick => self.tick(),
+                Event::Land(effect) => {
+                    let mut state = self.world.lock();
+                    effect(&mut state);
+                }
+                Event::Signal => {
+                    let edited = self.world.lock().referee.edited();
+                    for nsg in edited {
+                        let body = json!({"point": estate::nsg(nsg)}).to_string();
+                        self.deliver(Queue::Reconcile, body, 0);
+                    }
+                }
+            }
+            self.poll_ready();
+        }
+        self.world
+            .lock()
+            .referee
+            .violation
+            .get_or_insert_with(|| "(7) the run does not come to an end".to_owned());
+    }
+
+    /// An instance that is alive.
+    fn pick(&mut self) -> Option<(usize, Ajar)> {
+        self.picks += 1;
+        let alive: Vec<usize> =
+            (0..self.instances.len()).filter(|at| self.instances[*at].is_some()).collect();
+        if alive.is_empty() {
+            return None;
+        }
+        let chosen = alive[(mix(self.world.lock().script.seed, 8, self.picks) % alive.len() as u64) as usize];
+        self.instances[chosen].clone().map(|ajar| (chosen, ajar))
+    }
+
+    fn spawn(&mut self, instance: usize, origin: Origin, work: Work) {
+        self.next_task += 1;
+        let started = self.world.lock().now;
+        self.tasks.insert(self.next_task, Task { work, instance, started, origin });
+        self.ready.lock().expect("nobody panics with the queue").push_back(self.next_task);
+    }
+
+    fn poll_ready(&mut self) {
+        loop {
+            let next = self.ready.lock().expect("nobody panics with the queue").pop_front();
+            let Some(number) = next else { return };
+            let Some(task) = self.tasks.get_mut(&number) else { continue };
+            let waker = Waker::from(Arc::new(Ready { task: number, queue: Arc::clone(&self.ready) }));
+            if task.work.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(()) {
+                self.tasks.remove(&number);
+            }
+            let dying = std::mem::take(&mut self.world.lock().dying);
+            for instance in dying {
+                self.kill(instance);
+            }
+        }
+    }
+
+    /// Ends an instance: all that it does stops where it is.
+    fn kill(&mut self, instance: usize) {
+        if self.instances[instance].take().is_none() {
+            return;
+        }
+        let dead: Vec<u64> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.instance == instance)
+            .map(|(number, _)| *number)
+            .collect();
+        let mut origins = Vec::new();
+        for number in dead {
+            if let Some(task) = self.tasks.remove(&number) {
+                origins.push(task.origin);
+            }
+        }
+        let mut state = self.world.lock();
+        state.tell(|| format!("instance {instance} dies"));
+        let mut random = Random::new(mix(state.script.seed, 9, state.now), instance as u64);
+        let back = state.now + random.between(500, 20_000);
+        // What it held of the bus is handed out again when the lock runs out.
+        let unlocked = state.now + MINUTE;
+        state.plan(back, Event::Restart(instance));
+        state.referee.disturbed(unlocked);
+        for origin in origins {
+            match origin {
+                Origin::Message { queue, body, tries } if tries < 9 => {
+                    state.plan(unlocked, Event::Deliver { queue, body, tries: tries + 1 });
+                }
+                Origin::Person(number) => {
+                    let again = state.now + random.between(1_000, 10_000);
+                    state.plan(again, Event::Person(number));
+                    self.administered.lock().expect("nobody panics with it").retain(|_, by| *by != number);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn deliver(&mut self, queue: Queue, body: String, tries: u32) {
+        let Some((instance, ajar)) = self.pick() else {
+            let later = self.world.lock().now + 1_000;
+            return self.world.lock().plan(later, Event::Deliver { queue, body, tries });
+        };
+        self.world.lock().tell(|| format!("instance {instance} gets {} {body}", queue.name()));
+        let origin = Origin::Message { queue, body: body.clone(), tries };
+        let work: Work = match queue {
+            Queue::AccessRequests => Box::pin(async move {
+                let request: RequestMessage = serde_json::from_str(&body).expect("what Ajar sent");
+                message::on_request_message(&ajar, request).await;
+            }),
+            _ => Box::pin(async move {
+                let point: ReconcileMessage = serde_json::from_str(&body).expect("what Ajar sent");
+                message::on_reconcile_message(&ajar, point).await;
+            }),
+        };
+        self.spawn(instance, origin, work);
+    }
+
+    fn tick(&mut self) {
+        let overdue: BTreeSet<usize> = {
+            let mut state = self.world.lock();
+            let now = state.now;
+            let State { referee, azure, trace, .. } = &mut *state;
+            referee.tick(now, azure, trace.as_mut());
+            state.plan(now + TICK, Event::Tick);
+            self.tasks
+                .values()
+                .filter(|task| now > task.started + FUNCTION_TIMEOUT)
+                .map(|task| task.instance)
+                .collect()
+        };
+        for instance in overdue {
+            self.kill(instance);
+        }
+    }
+
+    fn person(&mut self, script: &Script, number: usize) {
+        let action = script.planned[number].action.clone();
+        match action {
+            Action::Enable { vm, .. } | Action::Disable { vm } => self.administer(number, vm, action),
+            Action::Submit { vm, who, port, minutes } => self.submit(number, vm, who, port, minutes),
+            Action::Revoke { nth } => self.revoke(script, number, nth),
+            other => self.elsewhere(&other),
+        }
+    }
+
+    fn administer(&mut self, number: usize, vm: usize, action: Action) {
+        let is_busy = self.administered.lock().expect("nobody panics with it").contains_key(&vm);
+        let Some((instance, ajar)) = (if is_busy { None } else { self.pick() }) else {
+            let later = self.world.lock().now + 700;
+            return self.world.lock().plan(later, Event::Person(number));
+        };
+        self.administered.lock().expect("nobody panics with it").insert(vm, number);
+        {
+            let mut state = self.world.lock();
+            let now = state.now;
+            state.tell(|| format!("alice: {action:?}"));
+            state.referee.policy(now, vm, Policy::Unknown);
+        }
+        let (world, administered) = (self.world.clone(), Arc::clone(&self.administered));
+        let work = async move {
+            let caller = estate::caller("alice");
+            let id = estate::vm(vm);
+            let (answered, policy) = match action {
+                Action::Enable { both, exception, .. } => {
+                    let mut ports = vec![json!({"port": 22, "maximumDuration": "PT3H"})];
+                    if both {
+                        ports.push(json!({"port": 3389}));
+                    }
+                    let mut input = json!({"vm": id.as_str(), "ports": ports, "minimumDuration": "PT1M"});
+                    if exception {
+                        input["standingExceptions"] = json!([crate::script::EXCEPTION]);
+                    }
+                    let input: PolicyInput = serde_json::from_value(input).expect("a policy");
+                    (configure::enable(&ajar, &caller, &input).await, Policy::On { both, exception })
+                }
+                _ => (configure::disable(&ajar, &caller, &id).await, Policy::Off),
+            };
+            let mut state = world.lock();
+            let now = state.now;
+            state.tell(|| format!("alice is answered about vm-{vm}: {}", told(&answered)));
+            administered.lock().expect("nobody panics with it").remove(&vm);
+            match answered {
+                Ok(_) => state.referee.policy(now, vm, policy),
+                Err(AccessError::NotFound(_)) if policy == Policy::Off => {
+                    state.referee.policy(now, vm, policy)
+                }
+                Err(error) if error.is_temporary() => state.plan(now + 3_000, Event::Person(number)),
+                Err(_) => {}
+            }
+        };
+        self.spawn(instance, Origin::Person(number), Box::pin(work));
+    }
+
+    fn submit(&mut self, number: usize, vm: usize, who: usize, port: u16, minutes: u64) {
+        let Some((instance, ajar)) = self.pick() else { return };
+        let (world, ids) = (self.world.clone(), Arc::clone(&self.ids));
+        let work = async move {
+            let (name, source) = REQUESTERS[who];
+            let input = json!({"vm": estate::vm(vm).as_str(), "duration": format!("PT{minutes}M"),
+                "justification": number.to_string(), "ports": [{"port": port, "sources": [source]}]});
+            let input: RequestInput = serde_json::from_value(input).expect("a request");
+            let answered = submit::submit(&ajar, &estate::caller(name), &input).await;
+            let mut state = world.lock();
+            let now = state.now;
+            state.tell(|| {
+                format!(
+                    "{name} asks for vm-{vm} port {port}, {minutes} min (number {number}): {}",
+                    told(&answered)
+                )
+            });
+            match answered {
+                Ok(request) => {
+                    ids.lock().expect("nobody panics with it").insert(number, request.id.to_string());
+                    state.referee.accepted(now, request.id.as_str());
+                }
+                Err(error) if error.is_temporary() && now < state.script.people_end => {
+                    state.plan(now + 8_000, Event::Person(number));
+                }
+                Err(_) => {}
+            }
+        };
+        self.spawn(instance, Origin::Person(number), Box::pin(work));
+    }
+
+    fn revoke(&mut self, script: &Script, number: usize, nth: usize) {
+        let submission = script
+            .planned
+            .iter()
+            .enumerate()
+            .filter(|(_, planned)| matches!(planned.action, Action::Submit { .. }))
+            .nth(nth);
+        let Some((submission, Action::Submit { who, .. })) =
+            submission.map(|(at, planned)| (at, planned.action.clone()))
+        else {
+            return;
+        };
+        let id = self.ids.lock().expect("nobody panics with it").get(&submission).cloned();
+        let Some(id) = id.and_then(|id| RequestId::parse(&id).ok()) else { return };
+        let Some((instance, ajar)) = self.pick() else {
+            let later = self.world.lock().now + 700;
+            return self.world.lock().plan(later, Event::Person(number));
+        };
+        let world = self.world.clone();
+        let work = async move {
+            let (name, _) = REQUESTERS[who];
+            let answered = close::revoke(&ajar, &estate::caller(name), &id).await;
+            let mut state = world.lock();
+            let now = state.now;
+            state.tell(|| format!("{name} ends number {submission}, {id}: {}", told(&answered)));
+            match answered {
+                Ok(_) => state.referee.revoked(now, id.as_str()),
+                Err(error) if error.is_temporary() => state.plan(now + 3_000, Event::Person(number)),
+                Err(_) => {}
+            }
+        };
+        self.spawn(instance, Origin::Person(number), Box::pin(work));
+    }
+
+    /// What people do without Ajar.
+    fn elsewhere(&mut self, action: &Action) {
+        let mut state = self.world.lock();
+        state.tell(|| format!("people: {action:?}"));
+        let now = state.now;
+        let mut edited = None;
+        match *action {
+            Action::Wipe => {
+                state.rows.clear();
+                state.referee.wiped();
+            }
+            Action::Outage { port, seconds } => {
+                let until = now + seconds * 1000;
+                state.outages.insert(port, until);
+                state.referee.disturbed(until);
+                state.plan(until + 1_000, Event::Signal);
+            }
+            Action::DeleteVm { vm } => {
+                let request = Request::new(Method::DELETE, &target(estate::vm(vm).as_str()));
+                let _ = state.azure.handle_as("alice", &request);
+                state.referee.deleted(vm);
+            }
+            Action::Remember { nsg } => {
+                if let Some(json) = state.azure.resource(&estate::nsg(nsg)) {
+                    state.referee.remember(nsg, json);
+                }
+            }
+            Action::Overwrite { nsg, remembered } => {
+                let json = state.referee.overwrite(nsg, remembered);
+                let properties = json!({"securityRules": json["properties"]["securityRules"]});
+                let body =
+                    json!({"location": json["location"], "tags": json["tags"], "properties": properties});
+                let request = Request::new(Method::PUT, &target(&estate::nsg(nsg))).with_json(&body);
+                let _ = state.azure.handle_as("alice", &request);
+                edited = Some(nsg);
+            }
+            Action::RemoveManaged { nsg, nth } => {
+                let rules = rules(&mut state, nsg, |name, _| name.starts_with("ajar-"));
+                if let Some(rule) = rules.get(nth as usize % rules.len().max(1)) {
+                    write_rule(&mut state, nsg, Method::DELETE, rule);
+                }
+                edited = Some(nsg);
+            }
+            Action::OpenManaged { nsg } => {
+                let rules = rules(&mut state, nsg, |name, rule| {
+                    name.starts_with("ajar-") && rule["properties"]["access"] == "Deny"
+                });
+                if let Some(mut rule) = rules.first().cloned() {
+                    rule["properties"]["access"] = "Allow".into();
+                    write_rule(&mut state, nsg, Method::PUT, &rule);
+                }
+                edited = Some(nsg);
+            }
+            Action::AddRule { nsg, priority } => {
+                let rule = estate::rule(&format!("Quick{priority}"), priority, "Allow", "*", "22-3389");
+                write_rule(&mut state, nsg, Method::PUT, &rule);
+                edited = Some(nsg);
+            }
+            Action::RemoveRule { nsg } => {
+                let rules = rules(&mut state, nsg, |name, _| !name.starts_with("ajar-"));
+                if let Some(rule) = rules.last() {
+                    write_rule(&mut state, nsg, Method::DELETE, rule);
+                }
+                edited = Some(nsg);
+            }
+            Action::Enable { .. }
+            | Action::Disable { .. }
+            | Action::Submit { .. }
+            | Action::Revoke { .. } => {}
+        }
+        if let Some(nsg) = edited {
+            let State { referee, azure, .. } = &mut *state;
+            referee.written_by_people(now, azure, nsg);
+            let told_at = now + 500 + mix(state.script.seed, 11, now) % 20_000;
+            state.plan(told_at, Event::Signal);
+        }
+    }
+
+    /// Checks what has to be true when everything is over.
+    fn end(&mut self, script: &Script) {
+        let mut state = self.world.lock();
+        let now = state.now;
+        if state.referee.violation.is_none() {
+            let State { referee, azure, rows, .. } = &mut *state;
+            referee.end(now, azure, rows);
+        }
+        let is_wiped = script.planned.iter().any(|planned| planned.action == Action::Wipe);
+        if state.referee.violation.is_some() || is_wiped {
+            return;
+        }
+        drop(state);
+        let mut by_vm: BTreeMap<String, String> = BTreeMap::new();
+        for id in self.ids.lock().expect("nobody panics with it").values() {
+            by_vm.insert(id.split('-').next().unwrap_or_default().to_owned(), id.clone());
+        }
+        self.instances = vec![Some(ajar(&self.world, 0))];
+        for id in by_vm.into_values().filter_map(|id| RequestId::parse(&id).ok()) {
+            let (world, ajar) = (self.world.clone(), ajar(&self.world, 0));
+            let work = async move {
+                if let Err(error) = history::verify_chain(&ajar, &id).await {
+                    world.lock().referee.violation.get_or_insert_with(|| format!("(3) {id}: {error}"));
+                }
+            };
+            self.spawn(0, Origin::Timer, Box::pin(work));
+        }
+        self.poll_ready();
+        while !self.tasks.is_empty() {
+            let next = self.world.lock().events.pop_first();
+            let Some(((at, _, _), event)) = next else { return };
+            self.world.lock().advance_to(at);
+            if let Event::Wake(waker) = event {
+                waker.wake();
+            }
+            self.poll_ready();
+        }
+    }
+}
+
+fn told<T>(answer: &Result<T, AccessError>) -> String {
+    match answer {
+        Ok(_) => "done".to_owned(),
+        Err(error) => error.log_text(),
+    }
+}
+
+fn rules(state: &mut State, nsg: usize, fits: impl Fn(&str, &Value) -> bool) -> Vec<Value> {
+    let json = state.azure.resource(&estate::nsg(nsg)).unwrap_or_default();
+    let rules = json["properties"]["securityRules"].as_array().cloned().unwrap_or_default();
+    rules.into_iter().filter(|rule| fits(rule["name"].as_str().unwrap_or_default(), rule)).collect()
+}
+
+fn write_rule(state: &mut State, nsg: usize, method: Method, rule: &Value) {
+    let path = format!("{}/securityRules/{}", estate::nsg(nsg), rule["name"].as_str().unwrap_or_default());
+    let mut request = Request::new(method.clone(), &target(&path));
+    if method == Method::PUT {
+        request = request.with_json(rule);
+    }
+    let _ = state.azure.handle_as("alice", &request);
+}

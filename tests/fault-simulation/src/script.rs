@@ -1,0 +1,233 @@
+//! What happens in a run, drawn before it begins: the estate's size, which faults there are, and what people do.
+
+use crate::random::Random;
+
+/// One minute in the milliseconds that a run counts in.
+pub(crate) const MINUTE: u64 = 60_000;
+
+/// Sources that ask for access.
+pub(crate) const REQUESTERS: [(&str, &str); 3] =
+    [("bob", "203.0.113.10"), ("carol", "203.0.113.11"), ("dan", "203.0.113.12")];
+/// A source that never asks.
+pub(crate) const STRANGER: &str = "198.51.100.77";
+/// A source in the virtual network that never asks.
+pub(crate) const NEIGHBOUR: &str = "10.9.9.9";
+/// A source that some policies always let through.
+pub(crate) const EXCEPTION: &str = "192.0.2.5";
+/// The ports that are probed; policies manage the first two at most.
+pub(crate) const PORTS: [u16; 3] = [22, 3389, 443];
+
+/// What somebody other than Ajar does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The administrator turns JIT on, or changes the policy: `both` ports or 22 alone, with or without the exception.
+    Enable { vm: usize, both: bool, exception: bool },
+    /// The administrator turns JIT off.
+    Disable { vm: usize },
+    /// A requester asks for a port for some minutes.
+    Submit { vm: usize, who: usize, port: u16, minutes: u64 },
+    /// A requester ends what they asked for in the `nth` submission of the script.
+    Revoke { nth: usize },
+    /// Somebody removes a managed rule of an NSG.
+    RemoveManaged { nsg: usize, nth: u64 },
+    /// Somebody turns a managed deny into an allow.
+    OpenManaged { nsg: usize },
+    /// Somebody adds a rule of their own that opens the managed ports to everybody.
+    AddRule { nsg: usize, priority: u64 },
+    /// Somebody removes a rule of their own.
+    RemoveRule { nsg: usize },
+    /// A tool remembers an NSG as it is now, for a later `Overwrite`.
+    Remember { nsg: usize },
+    /// A tool writes a whole NSG: as it was at the beginning, or as remembered.
+    Overwrite { nsg: usize, remembered: bool },
+    /// A VM is deleted.
+    DeleteVm { vm: usize },
+    /// All tables are emptied.
+    Wipe,
+    /// All calls of one kind fail for some seconds.
+    Outage { port: Port, seconds: u64 },
+}
+
+/// Which outside system a call goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Port {
+    Store,
+    Bus,
+    Azure,
+}
+
+/// An action and when it is done, in milliseconds from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    pub at: u64,
+    pub action: Action,
+}
+
+/// How often each fault strikes a call, in ten thousandths, and the rest of a run's character.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub fail: u64,
+    pub lose_answer: u64,
+    pub crash: u64,
+    /// A call, or the instance before it, stands still for up to two minutes.
+    pub stall: u64,
+    /// A write to Azure takes effect up to four minutes after its caller gave up.
+    pub late: u64,
+    pub throttle: u64,
+    pub message_faults: u64,
+    /// Writes to Azure are operations that take so many milliseconds; 0 when they are done at once.
+    pub operation: u64,
+    pub supersede: bool,
+    pub instances: usize,
+    /// What each instance's clock is ahead, in milliseconds; may be negative.
+    pub skew: Vec<i64>,
+    pub wipes: bool,
+    pub edits: bool,
+    pub vms: usize,
+    pub nsgs: usize,
+}
+
+/// A whole run, before it begins.
+#[derive(Debug, Clone)]
+pub struct Script {
+    pub seed: u64,
+    pub profile: Profile,
+    /// From when to when faults strike, milliseconds.
+    pub chaos: Vec<(u64, u64)>,
+    pub planned: Vec<Planned>,
+    /// When people stop.
+    pub people_end: u64,
+}
+
+impl Script {
+    /// The script of a seed.
+    pub fn new(seed: u64) -> Script {
+        let mut random = Random::new(seed, 1);
+        let profile = Profile::new(&mut random);
+        let chaos = chaos(&mut random);
+        let (planned, people_end) = people(&mut random, &profile, &chaos);
+        Script { seed, profile, chaos, planned, people_end }
+    }
+
+    /// Whether a call at `now` may be struck.
+    pub fn is_chaos(&self, now: u64) -> bool {
+        self.chaos.iter().any(|(from, to)| (*from..*to).contains(&now))
+    }
+
+    /// Whether something may take effect minutes after its author was given up.
+    pub fn has_stragglers(&self) -> bool {
+        self.profile.late > 0 || self.profile.stall > 0
+    }
+}
+
+impl Profile {
+    fn new(random: &mut Random) -> Profile {
+        let mut rate = |percent: u64, most: u64| {
+            if random.chance(percent) { random.between(most / 10, most) } else { 0 }
+        };
+        let (fail, lose_answer, crash) = (rate(60, 600), rate(60, 600), rate(50, 100));
+        let (stall, late, throttle) = (rate(40, 100), rate(40, 600), rate(30, 1000));
+        let message_faults = rate(60, 4000);
+        let instances = random.between(1, 3) as usize;
+        // Most races need few VMs; some runs have many, few have hundreds.
+        let (vms, nsgs) = match random.below(500) {
+            0 => (random.between(100, 250), random.between(4, 12)),
+            1..20 => (random.between(12, 40), random.between(3, 8)),
+            _ => (random.between(1, 6), random.between(1, 4)),
+        };
+        let (vms, nsgs) = (vms as usize, nsgs as usize);
+        let skewed = random.chance(40);
+        let skew =
+            (0..instances).map(|_| if skewed { random.between(0, 4000) as i64 - 2000 } else { 0 }).collect();
+        Profile {
+            fail,
+            lose_answer,
+            crash,
+            stall,
+            late,
+            throttle,
+            message_faults,
+            operation: if random.chance(40) { random.between(100, 8000) } else { 0 },
+            supersede: random.chance(50),
+            instances,
+            skew,
+            wipes: random.chance(6),
+            edits: random.chance(50),
+            vms,
+            nsgs,
+        }
+    }
+}
+
+fn chaos(random: &mut Random) -> Vec<(u64, u64)> {
+    let mut windows = Vec::new();
+    let mut at = random.between(0, 2) * MINUTE;
+    for _ in 0..random.between(1, 3) {
+        let to = at + random.between(MINUTE / 2, 7 * MINUTE);
+        windows.push((at, to));
+        at = to + random.between(3, 12) * MINUTE;
+    }
+    windows
+}
+
+fn people(random: &mut Random, profile: &Profile, chaos: &[(u64, u64)]) -> (Vec<Planned>, u64) {
+    let end = chaos.iter().map(|(_, to)| *to).max().unwrap_or(0) + 2 * MINUTE;
+    let mut planned = Vec::new();
+    let mut add = |at: u64, action: Action| planned.push(Planned { at, action });
+    for vm in 0..profile.vms {
+        add(
+            random.between(0, MINUTE),
+            Action::Enable { vm, both: random.chance(60), exception: random.chance(30) },
+        );
+    }
+    let mut submissions = 0;
+    let mut at = MINUTE;
+    let pace = if profile.vms > 10 { 6_000 } else { 25_000 };
+    while at < end {
+        at += random.between(200, 2 * pace);
+        // People often act at nearly the same moment, and what they do then is what races.
+        let vm = random.below(profile.vms as u64) as usize;
+        let nsg = random.below(profile.nsgs as u64) as usize;
+        match random.below(100) {
+            0..40 => {
+                submissions += 1;
+                let who = random.below(REQUESTERS.len() as u64) as usize;
+                let port = *random.pick(&PORTS[..2]);
+                add(at, Action::Submit { vm, who, port, minutes: random.between(1, 14) });
+                if random.chance(35) {
+                    let soon = if random.chance(60) { 3_000 } else { 4 * MINUTE };
+                    add(at + random.between(50, soon), Action::Revoke { nth: submissions - 1 });
+                }
+            }
+            40..50 if submissions > 0 => {
+                add(at, Action::Revoke { nth: random.below(submissions as u64) as usize })
+            }
+            50..60 => {
+                add(at, Action::Disable { vm });
+                if random.chance(70) {
+                    let latest = if random.chance(60) { 4_000 } else { 3 * MINUTE };
+                    let again = at + random.between(20, latest);
+                    add(again, Action::Enable { vm, both: random.chance(60), exception: random.chance(30) });
+                }
+            }
+            60..68 => add(at, Action::Enable { vm, both: random.chance(60), exception: random.chance(30) }),
+            68..86 if profile.edits => match random.below(6) {
+                0 => add(at, Action::RemoveManaged { nsg, nth: random.below(9) }),
+                1 => add(at, Action::OpenManaged { nsg }),
+                2 => add(at, Action::AddRule { nsg, priority: random.between(100, 400) }),
+                3 => add(at, Action::RemoveRule { nsg }),
+                4 => add(at, Action::Remember { nsg }),
+                _ => add(at, Action::Overwrite { nsg, remembered: random.chance(60) }),
+            },
+            86..88 if profile.edits && profile.vms > 2 => add(at, Action::DeleteVm { vm }),
+            88..89 if profile.wipes => add(at, Action::Wipe),
+            89..92 => {
+                let port = *random.pick(&[Port::Store, Port::Bus, Port::Azure]);
+                add(at, Action::Outage { port, seconds: random.between(2, 150) });
+            }
+            _ => {}
+        }
+    }
+    planned.sort_by_key(|planned| planned.at);
+    (planned, end)
+}
