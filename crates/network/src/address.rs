@@ -354,6 +354,18 @@ impl AddressSet {
         Self::from_bits(v4, v6)
     }
 
+    /// Adds another set's addresses; [`settle`](Self::settle) makes the set canonical again.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.v4.append(other.v4);
+        self.v6.append(other.v6);
+    }
+
+    /// Makes the set canonical after [`append`](Self::append).
+    pub(crate) fn settle(&mut self) {
+        self.v4.settle();
+        self.v6.settle();
+    }
+
     /// Takes what the other set has out of this one, in place, and hands it on.
     pub(crate) fn take(
         &mut self,
@@ -377,7 +389,7 @@ impl AddressSet {
     /// Whether every address of this set is in the other.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.difference(other).is_empty()
+        self.v4.is_subset(&other.v4) && self.v6.is_subset(&other.v6)
     }
 
     /// How many IPv4 addresses: 0 to 2^32.

@@ -38,9 +38,21 @@ impl<T: Bound> Intervals<T> {
     /// From intervals in any order, overlapping or not. An interval whose start is after its end is empty.
     pub(crate) fn from_unsorted(mut parts: Vec<(T, T)>) -> Self {
         parts.retain(|(from, to)| from <= to);
-        if parts.len() > 1 {
-            parts.sort_unstable();
-            parts.dedup_by(|next, last| {
+        let mut set = Self(parts);
+        set.settle();
+        set
+    }
+
+    /// Adds the intervals of another set; [`settle`](Self::settle) makes this one canonical again.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Makes the set canonical: sorted, disjoint, never adjacent.
+    pub(crate) fn settle(&mut self) {
+        if self.0.len() > 1 {
+            self.0.sort_unstable();
+            self.0.dedup_by(|next, last| {
                 let joins = last.1.next().is_none_or(|after| next.0 <= after);
                 if joins {
                     last.1 = last.1.max(next.1);
@@ -48,7 +60,14 @@ impl<T: Bound> Intervals<T> {
                 joins
             });
         }
-        Self(parts)
+    }
+
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
+        let mut at = other.0.as_slice();
+        self.0.iter().all(|&(from, to)| {
+            at = at.get(at.partition_point(|&(_, last)| last < from)..).unwrap_or_default();
+            at.first().is_some_and(|&(first, last)| first <= from && to <= last)
+        })
     }
 
     pub(crate) fn as_slice(&self) -> &[(T, T)] {
@@ -198,6 +217,7 @@ mod tests {
             }
             prop_assert_eq!(&rest, &a.difference(&b));
             prop_assert_eq!(Intervals::from_unsorted(taken), a.intersection(&b));
+            prop_assert_eq!(a.is_subset(&b), a.difference(&b).is_empty());
             prop_assert_eq!(a.intersects(&b), !a.intersection(&b).is_empty());
             prop_assert_eq!(a.complement().complement(), a);
         }

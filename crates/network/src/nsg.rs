@@ -1,5 +1,7 @@
 //! Network security groups and their rules: read leniently, written back without losing anything.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -21,8 +23,9 @@ const MAX_LISTED_ADDRESSES: usize = 4000;
 /// A security rule as ARM returned it (or as [`RuleSpec`] builds it), together with what it means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecurityRule {
-    json: Value,
-    meaning: RuleMeaning,
+    // Shared, because planning copies NSGs of a thousand rules and changes few of them.
+    json: Arc<Value>,
+    meaning: Arc<RuleMeaning>,
 }
 
 /// The sources of a rule that this product writes.
@@ -75,18 +78,18 @@ impl SecurityRule {
     /// Reads a rule; what cannot be read is left open and makes the evaluation of the rule uncertain.
     #[must_use]
     pub fn from_json(json: Value) -> Self {
-        Self { meaning: RuleMeaning::of(&json), json }
+        Self { meaning: Arc::new(RuleMeaning::of(&json)), json: Arc::new(json) }
     }
 
     /// What the rule means.
     #[must_use]
-    pub const fn meaning(&self) -> &RuleMeaning {
+    pub fn meaning(&self) -> &RuleMeaning {
         &self.meaning
     }
 
     /// The rule as ARM returned it, or as it is to be written.
     #[must_use]
-    pub const fn json(&self) -> &Value {
+    pub fn json(&self) -> &Value {
         &self.json
     }
 
@@ -104,49 +107,49 @@ impl SecurityRule {
 
     /// The direction; none when it cannot be read.
     #[must_use]
-    pub const fn direction(&self) -> Option<Direction> {
+    pub fn direction(&self) -> Option<Direction> {
         self.meaning.direction
     }
 
     /// Allow or Deny; none when it cannot be read.
     #[must_use]
-    pub const fn access(&self) -> Option<Access> {
+    pub fn access(&self) -> Option<Access> {
         self.meaning.access
     }
 
     /// The priority; none when it cannot be read.
     #[must_use]
-    pub const fn priority(&self) -> Option<u16> {
+    pub fn priority(&self) -> Option<u16> {
         self.meaning.priority
     }
 
     /// The protocol; none when it cannot be read.
     #[must_use]
-    pub const fn protocol(&self) -> Option<Protocol> {
+    pub fn protocol(&self) -> Option<Protocol> {
         self.meaning.protocol
     }
 
     /// Where packets come from.
     #[must_use]
-    pub const fn source(&self) -> &Endpoint {
+    pub fn source(&self) -> &Endpoint {
         &self.meaning.source
     }
 
     /// The ports they come from.
     #[must_use]
-    pub const fn source_ports(&self) -> &PortMatch {
+    pub fn source_ports(&self) -> &PortMatch {
         &self.meaning.source_ports
     }
 
     /// Where packets go: for inbound rules, private addresses.
     #[must_use]
-    pub const fn destination(&self) -> &Endpoint {
+    pub fn destination(&self) -> &Endpoint {
         &self.meaning.destination
     }
 
     /// The ports they go to.
     #[must_use]
-    pub const fn destination_ports(&self) -> &PortMatch {
+    pub fn destination_ports(&self) -> &PortMatch {
         &self.meaning.destination_ports
     }
 
@@ -154,8 +157,8 @@ impl SecurityRule {
     #[must_use]
     pub fn with_priority(&self, priority: u16) -> Self {
         let mut rule = self.clone();
-        rule.meaning.priority = Some(priority);
-        if let Value::Object(map) = &mut rule.json {
+        Arc::make_mut(&mut rule.meaning).priority = Some(priority);
+        if let Value::Object(map) = Arc::make_mut(&mut rule.json) {
             *json::slot(json::properties_mut(map), "priority") = json!(priority);
         }
         rule
@@ -276,7 +279,7 @@ impl NetworkSecurityGroup {
     pub fn to_json(&self) -> Value {
         let mut frame = self.frame.clone();
         if self.had_list || !self.rules.is_empty() {
-            let list = self.rules.iter().map(|r| r.json.clone()).collect();
+            let list = self.rules.iter().map(|r| r.json().clone()).collect();
             *json::slot(json::properties_mut(&mut frame), "securityRules") = Value::Array(list);
         }
         Value::Object(frame)
@@ -338,7 +341,7 @@ impl NetworkSecurityGroup {
     /// The same NSG with other custom rules.
     #[must_use]
     pub fn with_rules(&self, rules: Vec<SecurityRule>) -> Self {
-        Self { rules, ..self.clone() }
+        Self { frame: self.frame.clone(), had_list: self.had_list, id: self.id.clone(), rules }
     }
 
     /// The same NSG with `flushConnection` set.

@@ -1,6 +1,6 @@
 //! What rules an NSG should have: the pure function from desired state and current rules to one write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -296,20 +296,28 @@ fn changes(
     desired: &Desired,
 ) -> Vec<RuleWrite> {
     let managed = |r: &&SecurityRule| desired.deployment.manages(r.name());
-    let named = |nsg: &NetworkSecurityGroup, name: &str| {
-        nsg.rules().iter().find(|r| r.name().eq_ignore_ascii_case(name)).cloned()
+    let by_name = |nsg: &'_ NetworkSecurityGroup| -> HashMap<String, usize> {
+        let mut names = HashMap::new();
+        for (i, rule) in nsg.rules().iter().enumerate() {
+            names.entry(rule.name().to_ascii_lowercase()).or_insert(i);
+        }
+        names
+    };
+    let (before, after) = (by_name(current), by_name(result));
+    let named = |rule: &SecurityRule, names: &HashMap<String, usize>| {
+        names.get(&rule.name().to_ascii_lowercase()).copied()
     };
     let puts = result
         .rules()
         .iter()
         .filter(managed)
-        .filter(|r| named(current, r.name()).as_ref() != Some(*r))
+        .filter(|r| named(r, &before).and_then(|i| current.rules().get(i)) != Some(*r))
         .map(|r| RuleWrite::Put(Box::new(r.clone())));
     let deletes = current
         .rules()
         .iter()
         .filter(managed)
-        .filter(|r| named(result, r.name()).is_none())
+        .filter(|r| named(r, &after).is_none())
         .map(|r| RuleWrite::Delete(r.name().to_owned()));
     puts.chain(deletes).collect()
 }

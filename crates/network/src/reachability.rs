@@ -204,93 +204,105 @@ impl<'a> InboundRules<'a> {
 
     /// One source port of each class that the NSG's rules treat alike for this flow, an ephemeral one first.
     pub(crate) fn source_ports(&self, flow: &Flow) -> BTreeSet<Port> {
-        let mut ports = BTreeSet::from([EPHEMERAL]);
-        if flow.protocol.has_ports() {
-            for (rule, _, _) in self.relevant(flow) {
-                for range in rule.source_ports.ports.ranges().filter(|r| r.last() - r.first() < Port::MAX) {
-                    ports.insert(range.first());
-                    ports.insert(range.last());
-                    ports.extend(range.first().checked_sub(1));
-                    ports.extend(range.last().checked_add(1));
-                }
-            }
-        }
-        ports
+        source_ports(&self.relevant(flow), flow)
     }
 
     /// Who passes, from any source port.
     #[must_use]
     pub fn reach(&self, flow: &Flow) -> NsgReach {
-        let parts = self.source_ports(flow).into_iter().map(|port| self.reach_from_port(flow, port));
+        let relevant = self.relevant(flow);
+        let parts = source_ports(&relevant, flow).into_iter().map(|port| reach_over(&relevant, flow, port));
         parts.reduce(merge).unwrap_or_default()
     }
 
     /// Who passes, from this source port.
     #[must_use]
     pub fn reach_from_port(&self, flow: &Flow, source_port: Port) -> NsgReach {
-        let family = AddressSet::family_of(flow.destination.address);
-        let mut reach = NsgReach::default();
-        let mut maybe_left = SourceTerm::unconditional(family.clone());
-        let mut surely_left = maybe_left.clone();
-        let (mut possible, mut certain) = (Vec::new(), Vec::new());
-        for (rule, destination_match, is_default) in self.relevant(flow) {
-            if maybe_left.is_empty() {
-                break;
-            }
-            let port_match = match &rule.source_ports {
-                _ if !flow.protocol.has_ports() => Match::Yes,
-                p if p.ports.contains(source_port) => Match::Yes,
-                p if !p.unreadable.is_empty() => Match::Maybe,
-                _ => Match::No,
-            };
-            let order_known = rule.priority.is_some();
-            let overall =
-                destination_match.min(port_match).min(if order_known { Match::Yes } else { Match::Maybe });
-            if overall == Match::No {
-                continue;
-            }
-            let source = &rule.source;
-            let readable = source.unreadable.is_empty();
-            let at_most = if readable {
-                meet(&maybe_left, source)
-            } else {
-                SourceSet::from_terms([maybe_left.clone()])
-            };
-            if at_most.is_empty() {
-                continue;
-            }
-            let at_least = if overall == Match::Yes { meet(&surely_left, source) } else { SourceSet::none() };
-            if overall == Match::Maybe || !readable || rule.access.is_none() {
-                reach.uncertainties.push(explain(rule, flow));
-            }
-            if rule.access != Some(Access::Deny) {
-                possible.extend_from_slice(at_most.terms());
-            }
-            if rule.access == Some(Access::Allow) {
-                certain.extend_from_slice(at_least.terms());
-            }
-            if readable {
-                subtract(&mut surely_left, source);
-            } else {
-                surely_left.addresses = AddressSet::empty();
-            }
-            if overall == Match::Yes {
-                subtract(&mut maybe_left, source);
-            }
-            reach.decisions.push(Decision {
-                rule: rule.name.clone(),
-                priority: rule.priority,
-                access: rule.access,
-                is_default,
-                possible: at_most,
-                certain: at_least,
-            });
-        }
-        reach.possible = SourceSet::from_terms(possible);
-        reach.certain = SourceSet::from_terms(certain);
-        reach.certain_from_every_port = reach.certain.clone();
-        reach
+        reach_over(&self.relevant(flow), flow, source_port)
     }
+}
+
+fn source_ports(relevant: &[(&RuleMeaning, Match, bool)], flow: &Flow) -> BTreeSet<Port> {
+    let mut ports = BTreeSet::from([EPHEMERAL]);
+    if flow.protocol.has_ports() {
+        for (rule, _, _) in relevant {
+            for range in rule.source_ports.ports.ranges().filter(|r| r.last() - r.first() < Port::MAX) {
+                ports.insert(range.first());
+                ports.insert(range.last());
+                ports.extend(range.first().checked_sub(1));
+                ports.extend(range.last().checked_add(1));
+            }
+        }
+    }
+    ports
+}
+
+fn reach_over(relevant: &[(&RuleMeaning, Match, bool)], flow: &Flow, source_port: Port) -> NsgReach {
+    let mut reach = NsgReach::default();
+    let mut maybe_left = SourceTerm::unconditional(AddressSet::family_of(flow.destination.address));
+    // None: the same as `maybe_left`, as long as everything was clear.
+    let mut surely_left: Option<SourceTerm> = None;
+    let (mut possible, mut certain) = (Vec::new(), Vec::new());
+    for &(rule, destination_match, is_default) in relevant {
+        if maybe_left.is_empty() {
+            break;
+        }
+        let port_match = match &rule.source_ports {
+            _ if !flow.protocol.has_ports() => Match::Yes,
+            p if p.ports.contains(source_port) => Match::Yes,
+            p if !p.unreadable.is_empty() => Match::Maybe,
+            _ => Match::No,
+        };
+        let order = if rule.priority.is_some() { Match::Yes } else { Match::Maybe };
+        let overall = destination_match.min(port_match).min(order);
+        if overall == Match::No {
+            continue;
+        }
+        let source = &rule.source;
+        let readable = source.unreadable.is_empty();
+        let at_most =
+            if readable { meet(&maybe_left, source) } else { SourceSet::from_terms([maybe_left.clone()]) };
+        if at_most.is_empty() {
+            continue;
+        }
+        if overall == Match::Maybe || !readable {
+            surely_left.get_or_insert_with(|| maybe_left.clone());
+        }
+        let at_least = match &surely_left {
+            _ if overall == Match::Maybe => SourceSet::none(),
+            None => at_most.clone(),
+            Some(left) => meet(left, source),
+        };
+        if overall == Match::Maybe || !readable || rule.access.is_none() {
+            reach.uncertainties.push(explain(rule, flow));
+        }
+        if rule.access != Some(Access::Deny) {
+            possible.extend_from_slice(at_most.terms());
+        }
+        if rule.access == Some(Access::Allow) {
+            certain.extend_from_slice(at_least.terms());
+        }
+        match &mut surely_left {
+            None => {}
+            Some(left) if readable => subtract(left, source),
+            Some(left) => left.addresses = AddressSet::empty(),
+        }
+        if overall == Match::Yes {
+            subtract(&mut maybe_left, source);
+        }
+        reach.decisions.push(Decision {
+            rule: rule.name.clone(),
+            priority: rule.priority,
+            access: rule.access,
+            is_default,
+            possible: at_most,
+            certain: at_least,
+        });
+    }
+    reach.possible = SourceSet::from_terms(possible);
+    reach.certain = SourceSet::from_terms(certain);
+    reach.certain_from_every_port = reach.certain.clone();
+    reach
 }
 
 /// The source port tried first: clients use ephemeral ones.
@@ -340,7 +352,7 @@ fn subtract(left: &mut SourceTerm, side: &Endpoint) {
         left.addresses = AddressSet::empty();
         return;
     }
-    left.addresses = left.addresses.difference(&side.addresses);
+    left.addresses.take(&side.addresses, |_, _| {}, |_, _| {});
     left.outside.extend(side.groups.iter().cloned());
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -27,7 +28,7 @@ pub struct InvalidServiceTag {
 
 /// A service tag such as `VirtualNetwork`, compared without regard to case.
 #[derive(Debug, Clone)]
-pub struct ServiceTag(Box<str>);
+pub struct ServiceTag(Arc<str>);
 
 impl ServiceTag {
     /// Reads a tag: letters, digits, `.`, `_` and `-`, starting with a letter, at most 80 characters. The three
@@ -225,7 +226,9 @@ impl SourceTerm {
     }
 
     fn implies(&self, other: &Self) -> bool {
-        other.within.is_subset(&self.within)
+        other.within.len() <= self.within.len()
+            && other.outside.len() <= self.outside.len()
+            && other.within.is_subset(&self.within)
             && other.outside.is_subset(&self.outside)
             && self.addresses.is_subset(&other.addresses)
     }
@@ -332,14 +335,16 @@ impl SourceSet {
         }
         let same = |a: &SourceTerm, b: &SourceTerm| a.within == b.within && a.outside == b.outside;
         terms.sort_by(|a, b| (&a.within, &a.outside).cmp(&(&b.within, &b.outside)));
-        let merged: Vec<SourceTerm> = terms
-            .chunk_by(same)
-            .filter_map(|alike| {
-                let first = alike.first()?.clone();
-                let addresses = AddressSet::union_of(alike.iter().map(|t| &t.addresses));
-                Some(SourceTerm { addresses, ..first })
-            })
-            .collect();
+        let mut merged: Vec<SourceTerm> = Vec::with_capacity(terms.len());
+        for term in terms {
+            match merged.last_mut() {
+                Some(last) if same(last, &term) => last.addresses.append(term.addresses),
+                _ => merged.push(term),
+            }
+        }
+        for term in &mut merged {
+            term.addresses.settle();
+        }
         let mut kept: Vec<SourceTerm> = Vec::with_capacity(merged.len());
         for term in merged {
             if kept.iter().any(|k| term.implies(k)) {
