@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::print_stderr,
     reason = "a test without its stack fails by panicking"
 )]
 
@@ -138,7 +139,7 @@ impl Stack {
         options.log = Some(Arc::new(move |line| {
             let line = format!("{line:?}");
             // Captured by the test runner, which shows it when the test fails.
-            println!("{line}");
+            eprintln!("{line}");
             lines.lock().unwrap().push(line);
         }));
         let host = FunctionsHost::start(options).await.unwrap();
