@@ -47,14 +47,14 @@ pub(crate) fn write(mut out: impl Write, groups: u64, rules: u64) -> io::Result<
 
 fn one(out: &mut impl Write, random: &mut Random, group: u64, rules: u64) -> io::Result<()> {
     let id = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-application-{:04}/providers/Microsoft.Network/networkSecurityGroups/nsg-application-{group:05}",
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-app-{:04}/providers/Microsoft.Network/networkSecurityGroups/nsg-app-{group:05}",
         group / 8
     );
     let etag =
         format!("W/\\\"{:08x}-0000-4000-8000-{:012x}\\\"", random.below(1 << 32), random.below(1 << 48));
     write!(
         out,
-        "{{\"name\":\"nsg-application-{group:05}\",\"id\":\"{id}\",\"etag\":\"{etag}\",\
+        "{{\"name\":\"nsg-app-{group:05}\",\"id\":\"{id}\",\"etag\":\"{etag}\",\
          \"type\":\"Microsoft.Network/networkSecurityGroups\",\"location\":\"westeurope\",\
          \"tags\":{{\"costCenter\":\"{}\",\"environment\":\"{}\"}},\
          \"properties\":{{\"provisioningState\":\"Succeeded\",\"resourceGuid\":\"{:08x}-0000-4000-8000-000000000000\",\
@@ -67,7 +67,7 @@ fn one(out: &mut impl Write, random: &mut Random, group: u64, rules: u64) -> io:
         if rule > 0 {
             out.write_all(b",")?;
         }
-        self::rule(out, random, &id, &etag, rule)?;
+        self::rule(out, random, &id, rule)?;
     }
     out.write_all(b"],\"defaultSecurityRules\":[")?;
     let defaults = [
@@ -94,7 +94,7 @@ fn one(out: &mut impl Write, random: &mut Random, group: u64, rules: u64) -> io:
     out.write_all(b"]}}")
 }
 
-fn rule(out: &mut impl Write, random: &mut Random, nsg: &str, etag: &str, index: u64) -> io::Result<()> {
+fn rule(out: &mut impl Write, random: &mut Random, nsg: &str, index: u64) -> io::Result<()> {
     let direction = if random.below(4) == 0 { "Outbound" } else { "Inbound" };
     let access = if random.below(5) == 0 { "Deny" } else { "Allow" };
     let protocol = random.pick(&["Tcp", "Tcp", "TCP", "Udp", "*"]);
@@ -135,8 +135,7 @@ fn rule(out: &mut impl Write, random: &mut Random, nsg: &str, etag: &str, index:
     };
     write!(
         out,
-        "{{\"name\":\"{name}\",\"id\":\"{nsg}/securityRules/{name}\",\"etag\":\"{etag}\",\
-         \"type\":\"Microsoft.Network/networkSecurityGroups/securityRules\",\"properties\":{{\
+        "{{\"name\":\"{name}\",\"id\":\"{nsg}/securityRules/{name}\",\"properties\":{{\
          \"provisioningState\":\"Succeeded\",\"description\":\"Requested with change {}.\",\"protocol\":\"{protocol}\",\
          \"sourcePortRange\":\"*\",{port}{source}\"destinationAddressPrefix\":\"{destination}\",\
          \"access\":\"{access}\",\"priority\":{},\"direction\":\"{direction}\",\"sourcePortRanges\":[],\
