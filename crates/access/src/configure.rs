@@ -169,15 +169,34 @@ pub(crate) fn no_policy(vm: &ResourceId) -> AccessError {
     AccessError::NotFound(format!("{} has no JIT policy", vm.name()))
 }
 
-/// Writes the policy of `vm` to its enforcement points and sends word. Repeating it is harmless.
+/// Writes the policy of `vm` to its enforcement points and sends word. Repeating it is harmless, and so is being
+/// late: whoever finds that the policy changed meanwhile projects what it has become.
 pub(crate) async fn project(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessError> {
-    let Some(found) = policy_store::read(ajar, vm).await? else { return Ok(()) };
-    let policy = found.content;
+    let mut projected: Option<Stored<JitPolicy>> = None;
+    for _ in 0..ATTEMPTS {
+        let found = policy_store::read(ajar, vm).await?;
+        let policy = match (found, &projected) {
+            (None, None) => return Ok(()),
+            // It was turned off and is over: what was just written must go the same way.
+            (None, Some(last)) => {
+                let over = JitPolicy { state: PolicyState::Disabling, ..last.content.clone() };
+                return project_to_points(ajar, &over).await;
+            }
+            (Some(found), Some(last)) if found.etag == last.etag => return Ok(()),
+            (Some(found), _) => found,
+        };
+        project_to_points(ajar, &policy.content).await?;
+        projected = Some(policy);
+    }
+    Err(StoreError::Conflict.into())
+}
+
+async fn project_to_points(ajar: &Ajar, policy: &JitPolicy) -> Result<(), AccessError> {
     if policy.state == PolicyState::Disabling {
-        end_access(ajar, &policy).await?;
+        end_access(ajar, policy).await?;
     }
     for place in &policy.points {
-        project_on(ajar, &policy, place).await?;
+        project_on(ajar, policy, place).await?;
         send::send_reconcile(ajar, &place.point, None).await;
     }
     Ok(())

@@ -11,10 +11,14 @@ use crate::permission::{self, Action};
 use crate::point::{self, Grant, StoreOrAccess, grant_row};
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
+use crate::ports::store::StoreError;
 use crate::request::{AccessRequest, PointStatus, RequestPoint};
 use crate::request_id::RequestId;
 use crate::send;
 use jiff::Timestamp;
+
+/// How often a grant is written again when others change it at the same time.
+const ATTEMPTS: usize = 20;
 
 /// Whether there was anything to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,52 +146,55 @@ async fn project_on(
 ) -> Result<(), AccessError> {
     let point = &place.point;
     let row = grant_row(&request.id);
-    let existing = point::read_row::<Grant>(ajar, point, &row).await?;
-    if existing.as_ref().is_some_and(|stored| stored.content.end <= end) {
-        // Nothing to bring forward; but whoever wrote it may have stopped before sending word.
+    // Whoever loses looks again: the winner may have written an end that was true before a revocation.
+    for _ in 0..ATTEMPTS {
+        let existing = point::read_row::<Grant>(ajar, point, &row).await?;
+        if existing.as_ref().is_some_and(|stored| stored.content.end <= end) {
+            // Nothing to bring forward; but whoever wrote it may have stopped before sending word.
+            send::send_reconcile(ajar, point, None).await;
+            return Ok(());
+        }
+        let now = ajar.ports.clock.now();
+        let guard = due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
+        let expire =
+            due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }).await?;
+        let (grant, etag) = match existing {
+            Some(mut stored) => {
+                stored.content.end = end;
+                stored.content.close_reason = request.close_reason.unwrap_or(CloseReason::Revoked);
+                stored.content.dues.extend([guard, expire]);
+                (stored.content, Some(stored.etag))
+            }
+            None => {
+                let grant = Grant {
+                    request: request.id.clone(),
+                    vm: request.wish.vm.clone(),
+                    requester: request.requester.name.clone(),
+                    flows: request.wish.flows.clone(),
+                    addresses: place.addresses.clone(),
+                    start,
+                    end,
+                    close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
+                    seen_open: false,
+                    seen_shut: false,
+                    dues: vec![guard, expire],
+                };
+                (grant, None)
+            }
+        };
+        let is_new = etag.is_none();
+        match point::write_row(ajar, point, row.clone(), &grant, etag).await {
+            Ok(()) => {}
+            Err(StoreOrAccess::Conflict) => continue,
+            Err(error) => return Err(error.into()),
+        }
         send::send_reconcile(ajar, point, None).await;
+        if is_new {
+            send::send_reconcile(ajar, point, Some(end)).await;
+        }
         return Ok(());
     }
-    let now = ajar.ports.clock.now();
-    let guard = due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
-    let expire =
-        due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }).await?;
-    let (grant, etag) = match existing {
-        Some(mut stored) => {
-            stored.content.end = end;
-            stored.content.close_reason = request.close_reason.unwrap_or(CloseReason::Revoked);
-            stored.content.dues.extend([guard, expire]);
-            (stored.content, Some(stored.etag))
-        }
-        None => {
-            let grant = Grant {
-                request: request.id.clone(),
-                vm: request.wish.vm.clone(),
-                requester: request.requester.name.clone(),
-                flows: request.wish.flows.clone(),
-                addresses: place.addresses.clone(),
-                start,
-                end,
-                close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
-                seen_open: false,
-                seen_shut: false,
-                dues: vec![guard, expire],
-            };
-            (grant, None)
-        }
-    };
-    let is_new = etag.is_none();
-    match point::write_row(ajar, point, row, &grant, etag).await {
-        Ok(()) => {}
-        // Somebody else did the same, or is at it: a repeat of the whole step finds out.
-        Err(StoreOrAccess::Conflict) if is_new => {}
-        Err(error) => return Err(error.into()),
-    }
-    send::send_reconcile(ajar, point, None).await;
-    if is_new {
-        send::send_reconcile(ajar, point, Some(end)).await;
-    }
-    Ok(())
+    Err(StoreError::Conflict.into())
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -5,7 +5,7 @@ use crate::document::{Stored, encode, stored};
 use crate::error::AccessError;
 use crate::keys::Key;
 use crate::point::vm_key;
-use crate::policy::{JitPolicy, PolicyState};
+use crate::policy::{JitPolicy, PolicyPoint, PolicyState};
 use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
 use ajar_network::resource_id::ResourceId;
 
@@ -15,11 +15,14 @@ const ATTEMPTS: usize = 20;
 /// The most policies that one subscription's list holds.
 const MOST_POLICIES: usize = 100_000;
 
-/// Takes note that `point` no longer has anything of the policy of `vm`; the last one removes the policy.
+/// Takes note that `point` no longer has anything of the policy of `vm`; the last one removes the policy. A policy
+/// that was turned on again meanwhile keeps the point: it is about to be projected there.
 pub(crate) async fn released_by(ajar: &Ajar, vm: &ResourceId, point: &ResourceId) -> Result<(), AccessError> {
     change(ajar, vm, |before| {
         let mut policy = before?;
-        policy.points.retain(|place| place.point != *point);
+        let is_wanted =
+            |place: &PolicyPoint| policy.state == PolicyState::Enabled && !place.addresses.is_empty();
+        policy.points.retain(|place| place.point != *point || is_wanted(place));
         let is_over = policy.state == PolicyState::Disabling && policy.points.is_empty();
         Some(if is_over { None } else { Some(policy) })
     })
@@ -70,4 +73,31 @@ pub(crate) async fn read_all(ajar: &Ajar, subscription: &str) -> Result<Vec<JitP
     let range = Range::partition(partition(subscription));
     let rows = scan_all(ajar.ports.store.as_ref(), Table::Policies, &range, MOST_POLICIES).await?;
     rows.iter().map(|row| stored(row).map(|stored: Stored<JitPolicy>| stored.content)).collect()
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::configure;
+    use crate::testing::{World, nsg, user, vm};
+    use serde_json::json;
+
+    /// A reconcile that read the policy while it was being turned off, and records that after it was turned on again.
+    #[tokio::test]
+    async fn a_policy_that_was_turned_on_again_keeps_its_points() {
+        let world = World::new();
+        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
+        let policy = serde_json::from_value(policy).unwrap();
+        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
+        configure::disable(&world.ajar, &user("alice"), &vm("web-1")).await.unwrap();
+        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
+
+        released_by(&world.ajar, &vm("web-1"), &nsg("web-nsg")).await.unwrap();
+        let kept = read(&world.ajar, &vm("web-1")).await.unwrap().unwrap().content;
+        assert_eq!(kept.points.len(), 1);
+
+        configure::disable(&world.ajar, &user("alice"), &vm("web-1")).await.unwrap();
+        released_by(&world.ajar, &vm("web-1"), &nsg("web-nsg")).await.unwrap();
+        assert!(read(&world.ajar, &vm("web-1")).await.unwrap().is_none());
+    }
 }

@@ -162,17 +162,9 @@ async fn work(
             return Ok(Worked::Clean(Box::new(desired)));
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
-        lease.before_write(now).await?;
-        match write(ajar, point, &planned.write).await {
-            Ok(WriteOutcome::Done) => {}
-            Ok(WriteOutcome::Running(operation)) => {
-                lease.set_operation(Some(operation)).await?;
-                return Ok(Worked::Later(OPERATION_WAIT));
-            }
-            Err(AzureError::Conflict(reason)) => {
-                tracing::info!(%point, reason, "somebody else changed the point; it is read and planned again");
-            }
-            Err(error) => return Err(error.into()),
+        if let Some(operation) = write(ajar, point, &planned.write, lease, now).await? {
+            lease.set_operation(Some(operation)).await?;
+            return Ok(Worked::Later(OPERATION_WAIT));
         }
         if ajar.ports.clock.now().duration_since(started) > LONGEST_HOLD {
             break;
@@ -181,33 +173,72 @@ async fn work(
     Ok(Worked::Later(SignedDuration::from_secs(1)))
 }
 
-/// Writes what was planned, one rule after the other where there are few.
-async fn write(ajar: &Ajar, point: &ResourceId, write: &Write) -> Result<WriteOutcome, AzureError> {
+/// Writes what was planned, one rule after the other where there are few, each only while the lease outlasts it.
+/// Returns the operation that goes on, if one does; what was not written then, the next look plans again.
+async fn write(
+    ajar: &Ajar,
+    point: &ResourceId,
+    write: &Write,
+    lease: &mut Held<'_>,
+    now: Timestamp,
+) -> Result<Option<String>, AccessError> {
     let azure = ajar.ports.azure.as_ref();
-    match write {
-        Write::Nothing => Ok(WriteOutcome::Done),
+    let rules = match write {
+        Write::Nothing => return Ok(None),
         Write::Whole(nsg) => {
+            lease.before_write(now).await?;
             tracing::info!(%point, "writing an NSG whole");
-            azure.put_network_security_group(nsg).await
+            return goes_on(point, azure.put_network_security_group(nsg).await).map(Written::operation);
         }
-        Write::Rules(rules) => {
-            for rule in rules {
-                let outcome = match rule {
-                    RuleWrite::Put(rule) => {
-                        tracing::info!(%point, rule = rule.name(), description = rule.description(), "writing a rule");
-                        azure.put_rule(point, rule).await?
-                    }
-                    RuleWrite::Delete(name) => {
-                        tracing::info!(%point, rule = name, "removing a rule");
-                        azure.delete_rule(point, name).await?
-                    }
-                };
-                if outcome != WriteOutcome::Done {
-                    return Ok(outcome);
-                }
+        Write::Rules(rules) => rules,
+    };
+    for rule in rules {
+        lease.before_write(now).await?;
+        let outcome = match rule {
+            RuleWrite::Put(rule) => {
+                tracing::info!(%point, rule = rule.name(), description = rule.description(), "writing a rule");
+                azure.put_rule(point, rule).await
             }
-            Ok(WriteOutcome::Done)
+            RuleWrite::Delete(name) => {
+                tracing::info!(%point, rule = name, "removing a rule");
+                azure.delete_rule(point, name).await
+            }
+        };
+        match goes_on(point, outcome)? {
+            Written::Done => {}
+            other => return Ok(other.operation()),
         }
+    }
+    Ok(None)
+}
+
+/// How one write ended.
+enum Written {
+    Done,
+    /// Azure is still at it.
+    Running(String),
+    /// Somebody else came between: the point is read and planned again.
+    Superseded,
+}
+
+impl Written {
+    fn operation(self) -> Option<String> {
+        match self {
+            Written::Running(operation) => Some(operation),
+            Written::Done | Written::Superseded => None,
+        }
+    }
+}
+
+fn goes_on(point: &ResourceId, outcome: Result<WriteOutcome, AzureError>) -> Result<Written, AccessError> {
+    match outcome {
+        Ok(WriteOutcome::Done) => Ok(Written::Done),
+        Ok(WriteOutcome::Running(operation)) => Ok(Written::Running(operation)),
+        Err(AzureError::Conflict(reason)) => {
+            tracing::info!(%point, reason, "somebody else changed the point; it is read and planned again");
+            Ok(Written::Superseded)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
