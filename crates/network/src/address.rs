@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::intervals::Intervals;
 
 pub use crate::source::{InvalidServiceTag, ServiceTag, SourceGroup, SourceSet, SourceTerm};
+pub use crate::source_groups::SourceGroups;
 
 /// Why a text is not an address or a CIDR prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,7 @@ use crate::json;
 use crate::nsg::NetworkSecurityGroup;
 use crate::ports::{Port, Protocol};
 use crate::resource_id::ResourceId;
+use crate::service_tags::ServiceTags;
 
 /// Something of an estate that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -349,6 +350,13 @@ impl Estate {
             .collect();
         for network in networks {
             self.firewalls.entry(network).or_default().push(format!("firewall {id}"));
+        }
+    }
+
+    /// Puts the addresses of known service tags in their place in all NSGs: for assessments, not for planning.
+    pub fn resolve_service_tags(&mut self, tags: &ServiceTags) {
+        for nsg in self.nsgs.values_mut() {
+            *nsg = Arc::new(nsg.with_service_tags(tags));
         }
     }
 

@@ -93,27 +93,31 @@ impl InboundRules<'_> {
             one => std::slice::from_ref(one),
         };
         let mut found = Vec::new();
+        let mut candidates = Vec::new();
         for port in ports {
             for protocol in protocols {
-                found.extend(self.exposure(*port, *protocol));
+                candidates.clear();
+                candidates.extend(self.candidates(*port, *protocol));
+                found.extend(self.exposure(&candidates, *port, *protocol));
             }
         }
         found
     }
 
-    fn exposure(&self, port: Port, protocol: Protocol) -> Option<Exposure> {
-        let candidates: Vec<&RuleMeaning> = self
-            .about(protocol, port)
-            .filter(|r| !protocol.has_ports() || !surely_other_ports(r, port))
-            .filter(|r| protocol.has_ports() || !portless_mismatch(r))
-            .collect();
+    fn candidates(&self, port: Port, protocol: Protocol) -> impl Iterator<Item = &RuleMeaning> {
+        self.about(protocol, port)
+            .filter(move |r| !protocol.has_ports() || !surely_other_ports(r, port))
+            .filter(move |r| protocol.has_ports() || !portless_mismatch(r))
+    }
+
+    fn exposure(&self, candidates: &[&RuleMeaning], port: Port, protocol: Protocol) -> Option<Exposure> {
         if candidates.iter().all(|r| r.access == Some(Access::Deny)) {
             return None;
         }
         if candidates.iter().all(|r| is_clear(r)) {
-            certain_exposure(&candidates, port, protocol)
+            certain_exposure(candidates, port, protocol)
         } else {
-            self.uncertain_exposure(&candidates, port, protocol)
+            self.uncertain_exposure(candidates, port, protocol)
         }
     }
 

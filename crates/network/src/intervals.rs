@@ -161,6 +161,12 @@ impl<T: Bound> Intervals<T> {
                     *slot = one;
                 }
             }
+            (Some(one), Some(two), 1) => {
+                if let Some(slot) = self.0.get_mut(start) {
+                    *slot = one;
+                }
+                self.0.insert(start + 1, two);
+            }
             _ => {
                 self.0.splice(start..end, head.into_iter().chain(tail));
             }

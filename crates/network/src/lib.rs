@@ -12,4 +12,6 @@ pub mod plan;
 pub mod ports;
 pub mod reachability;
 pub mod resource_id;
+pub mod service_tags;
 mod source;
+mod source_groups;

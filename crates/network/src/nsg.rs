@@ -9,6 +9,7 @@ use crate::address::{AddressSet, ServiceTag};
 use crate::json;
 use crate::ports::{PortSet, Protocol};
 use crate::resource_id::ResourceId;
+use crate::service_tags::ServiceTags;
 
 pub use crate::meaning::{Access, Direction, Endpoint, PortMatch, RuleMeaning};
 
@@ -342,6 +343,17 @@ impl NetworkSecurityGroup {
     #[must_use]
     pub fn with_rules(&self, rules: Vec<SecurityRule>) -> Self {
         Self { frame: self.frame.clone(), had_list: self.had_list, id: self.id.clone(), rules }
+    }
+
+    /// The same NSG with the addresses of known service tags in their place, for evaluation. The JSON of its rules
+    /// keeps the tags; plan from the NSG as it was read.
+    #[must_use]
+    pub fn with_service_tags(&self, tags: &ServiceTags) -> Self {
+        let mut nsg = self.clone();
+        for rule in &mut nsg.rules {
+            tags.resolve_rule(Arc::make_mut(&mut rule.meaning));
+        }
+        nsg
     }
 
     /// The same NSG with `flushConnection` set.

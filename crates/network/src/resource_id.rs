@@ -201,8 +201,8 @@ impl Hash for ResourceId {
 
 impl Ord for ResourceId {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lower = |s: &str| s.bytes().map(|b| b.to_ascii_lowercase()).collect::<Vec<u8>>();
-        if self == other { Ordering::Equal } else { lower(&self.text).cmp(&lower(&other.text)) }
+        let [a, b] = [self, other].map(|id| id.text.bytes().map(|b| b.to_ascii_lowercase()));
+        a.cmp(b)
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::{AddressSet, Prefix};
 use crate::resource_id::ResourceId;
+use crate::source_groups::SourceGroups;
 
 /// Why a text is not a service tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,7 +108,7 @@ impl std::str::FromStr for ServiceTag {
 
 impl PartialEq for ServiceTag {
     fn eq(&self, other: &Self) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
+        Arc::ptr_eq(&self.0, &other.0) || self.0.eq_ignore_ascii_case(&other.0)
     }
 }
 
@@ -121,7 +122,11 @@ impl Hash for ServiceTag {
 
 impl Ord for ServiceTag {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.to_ascii_lowercase().cmp(&other.0.to_ascii_lowercase())
+        if self.0 == other.0 {
+            return Ordering::Equal;
+        }
+        let [a, b] = [self, other].map(|tag| tag.0.bytes().map(|b| b.to_ascii_lowercase()));
+        a.cmp(b)
     }
 }
 
@@ -186,18 +191,18 @@ pub struct SourceTerm {
     /// The addresses that the condition selects from.
     pub addresses: AddressSet,
     /// The source is in each of these.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub within: BTreeSet<SourceGroup>,
+    #[serde(default, skip_serializing_if = "SourceGroups::is_empty")]
+    pub within: SourceGroups,
     /// The source is in none of these.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub outside: BTreeSet<SourceGroup>,
+    #[serde(default, skip_serializing_if = "SourceGroups::is_empty")]
+    pub outside: SourceGroups,
 }
 
 impl SourceTerm {
     /// These addresses, without condition.
     #[must_use]
     pub fn unconditional(addresses: AddressSet) -> Self {
-        Self { addresses, within: BTreeSet::new(), outside: BTreeSet::new() }
+        Self { addresses, within: SourceGroups::new(), outside: SourceGroups::new() }
     }
 
     /// Whether no source can satisfy it. `Internet` lies outside `VirtualNetwork` by definition (network-facts, D3).
@@ -220,15 +225,13 @@ impl SourceTerm {
     fn intersection(&self, other: &Self) -> Self {
         Self {
             addresses: self.addresses.intersection(&other.addresses),
-            within: self.within.union(&other.within).cloned().collect(),
-            outside: self.outside.union(&other.outside).cloned().collect(),
+            within: self.within.union(&other.within),
+            outside: self.outside.union(&other.outside),
         }
     }
 
     fn implies(&self, other: &Self) -> bool {
-        other.within.len() <= self.within.len()
-            && other.outside.len() <= self.outside.len()
-            && other.within.is_subset(&self.within)
+        other.within.is_subset(&self.within)
             && other.outside.is_subset(&self.outside)
             && self.addresses.is_subset(&other.addresses)
     }
@@ -315,8 +318,8 @@ impl SourceSet {
     pub fn from_group(group: SourceGroup) -> Self {
         Self::from_terms([SourceTerm {
             addresses: AddressSet::all(),
-            within: BTreeSet::from([group]),
-            outside: BTreeSet::new(),
+            within: SourceGroups::from([group]),
+            outside: SourceGroups::new(),
         }])
     }
 
@@ -475,8 +478,8 @@ impl<'de> Deserialize<'de> for SourceSet {
         let json = SourceSetJson::deserialize(deserializer)?;
         let tags = json.tags.into_iter().map(|tag| SourceTerm {
             addresses: AddressSet::all(),
-            within: BTreeSet::from([SourceGroup::Tag(tag)]),
-            outside: BTreeSet::new(),
+            within: SourceGroups::from([SourceGroup::Tag(tag)]),
+            outside: SourceGroups::new(),
         });
         Ok(Self::from_terms(
             std::iter::once(SourceTerm::unconditional(json.addresses)).chain(tags).chain(json.conditional),
@@ -509,8 +512,8 @@ mod tests {
                 IpAddr::V4(std::net::Ipv4Addr::from_bits(a.min(b))),
                 IpAddr::V4(std::net::Ipv4Addr::from_bits(a.max(b))),
             ),
-            within,
-            outside,
+            within: within.into_iter().collect(),
+            outside: outside.into_iter().collect(),
         })
     }
 

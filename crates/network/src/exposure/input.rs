@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use crate::meaning::{Key, RuleMeaning, Slot, Text, otherwise};
 use crate::nsg::{InvalidNsg, NetworkSecurityGroup, SecurityRule};
+use crate::service_tags::ServiceTags;
 
 /// A network security group reduced to what evaluation needs. Reading it keeps nothing else and builds no JSON
 /// values, so that its cost is that of reading the text; it is as lenient as
@@ -19,6 +20,13 @@ pub struct NsgInput {
     pub name: Option<String>,
     /// The custom rules, in the order of the JSON (not of priority).
     pub rules: Vec<RuleMeaning>,
+}
+
+impl NsgInput {
+    /// Puts the addresses of known service tags in their place.
+    pub fn resolve(&mut self, tags: &ServiceTags) {
+        self.rules.iter_mut().for_each(|rule| tags.resolve_rule(rule));
+    }
 }
 
 impl From<&NetworkSecurityGroup> for NsgInput {
