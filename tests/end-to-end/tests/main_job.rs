@@ -65,6 +65,35 @@ async fn open_then_shut_then_open_to_one_source_then_shut_by_itself() {
 }
 
 #[tokio::test]
+async fn every_sample_vm_gets_the_verdict_that_its_rules_give() {
+    let stack = Stack::start().await;
+    let answer = stack.call_as("carol", Method::GET, "/api/assessments", None).await;
+    let verdicts: Vec<(&str, &str)> = answer.body["value"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer:?}"))
+        .iter()
+        .map(|verdict| (verdict["name"].as_str().unwrap(), verdict["status"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            ("bare-1", "NotApplicable"),  // no NSG at all
+            ("both-1", "Unhealthy"),      // the subnet's NSG and the NIC's both allow 22
+            ("db-1", "Healthy"),          // its NSG allows 5432 alone
+            ("fw-1", "Unknown"),          // behind a firewall, which is not understood yet
+            ("shadowed-1", "Healthy"),    // an earlier deny shadows its allow
+            ("two-nics-1", "Unhealthy"),  // the worse NIC decides
+            ("v6-1", "Unhealthy"),        // open to ::/0
+            ("vnet-only-1", "Unhealthy"), // from the VNet only, which counts
+            ("web-1", "Unhealthy"),
+            ("web-2", "Unhealthy"),
+            ("win-1", "Unhealthy"), // 3389 lies in its range of ports
+        ]
+    );
+    stack.stop().await;
+}
+
+#[tokio::test]
 async fn a_dual_stack_vm_opens_to_one_ipv6_source() {
     let stack = Stack::start().await;
     let (bob, neighbour) = ("2001:db8:ffff::7", "2001:db8:ffff::8");
