@@ -13,6 +13,16 @@ use crate::place::Place;
 /// The longest element that is read. The largest NSG Azure allows takes about 2 MB, the largest template 4 MB.
 pub(crate) const LONGEST_ELEMENT: usize = 16 << 20;
 
+/// The keys of ARM and Resource Graph whose lists hold the elements.
+const LISTS: [&[u8]; 2] = [b"\"value\"", b"\"data\""];
+
+/// The keys by which ARM, `az graph query` and Resource Graph say that more pages follow.
+const MORE_PAGES: [&[u8]; 4] =
+    [b"\"nextLink\"", b"\"skip_token\"", b"\"$skipToken\"", b"\"@odata.nextLink\""];
+
+/// How many bytes an error shows.
+const EXCERPT: usize = 12;
+
 const CHUNK: usize = 128 << 10;
 
 /// What is found in the input, in its order.
@@ -41,6 +51,7 @@ enum Scan {
 
 struct Splitter<'v, R, E> {
     reader: R,
+    chunk: Vec<u8>,
     buffer: Vec<u8>,
     /// What is before is done with.
     start: usize,
@@ -49,6 +60,8 @@ struct Splitter<'v, R, E> {
     place: Place,
     /// Whether the last document was on one line: then a value that a line leaves open ends with it.
     lines: bool,
+    /// Whether the last document says that it is one page of several.
+    more_pages: bool,
     visit: &'v mut dyn FnMut(Piece<'_>) -> Result<(), E>,
 }
 
@@ -68,11 +81,13 @@ pub(crate) fn split<R: Read, E>(
 ) -> Result<(), Stopped<E>> {
     Splitter {
         reader,
+        chunk: vec![0; CHUNK],
         buffer: Vec::with_capacity(2 * CHUNK),
         start: 0,
         at: 0,
         place: Place::FIRST,
         lines: false,
+        more_pages: false,
         visit,
     }
     .documents()
@@ -88,14 +103,17 @@ impl<R: Read, E> Splitter<'_, R, E> {
             return self.broken("this is UTF-16, as `>` of Windows PowerShell writes it; write UTF-8 with `| Out-File -Encoding utf8`".to_owned());
         }
         let mut any = false;
+        let mut last = self.here();
         while let Some(byte) = self.next_token()? {
             any = true;
-            let line = self.here().line;
+            last = self.here();
+            let line = last.line;
+            self.more_pages = false;
             let intact = match byte {
                 b'[' => self.list()?,
                 b'{' => self.object()?,
                 _ => {
-                    let found = self.excerpt();
+                    let found = self.excerpt()?;
                     self.broken(format!("expected a JSON object or list, found `{found}`"))?;
                     false
                 }
@@ -113,6 +131,14 @@ impl<R: Read, E> Splitter<'_, R, E> {
             } else {
                 return Ok(());
             }
+        }
+        if self.more_pages {
+            // What is on the other pages must not count as closed.
+            return self.tell(
+                last,
+                "this is one page of a list and more follow (`nextLink` or `skip_token`); fetch them too"
+                    .to_owned(),
+            );
         }
         if any { Ok(()) } else { self.broken("the input is empty".to_owned()) }
     }
@@ -209,7 +235,8 @@ impl<R: Read, E> Splitter<'_, R, E> {
                 too_long = true;
                 self.let_go();
             }
-            let keep = !holds_list && !too_long;
+            // After the list each member stands alone, and so does what is kept.
+            let keep = holds_list || !too_long;
             match self.next_kept(keep)? {
                 Some(b'}') => {
                     self.at += 1;
@@ -228,8 +255,8 @@ impl<R: Read, E> Splitter<'_, R, E> {
                     } else {
                         b""
                     };
-                    let is_list =
-                        [&b"\"value\""[..], b"\"data\""].iter().any(|k| key.eq_ignore_ascii_case(k));
+                    let is_list = LISTS.iter().any(|k| key.eq_ignore_ascii_case(k));
+                    let is_more = MORE_PAGES.iter().any(|k| key.eq_ignore_ascii_case(k));
                     if self.next_kept(keep)? == Some(b':') {
                         self.at += 1;
                     } else if matches!(scan, Scan::Whole) {
@@ -248,8 +275,12 @@ impl<R: Read, E> Splitter<'_, R, E> {
                         }
                         continue;
                     }
+                    let from = self.at - self.start;
                     match self.value(keep)? {
-                        Scan::Whole => {}
+                        Scan::Whole => {
+                            let value = self.buffer.get(self.start + from..self.at).unwrap_or_default();
+                            self.more_pages |= is_more && value.len() > 2 && value.starts_with(b"\"");
+                        }
                         Scan::TooLong => too_long = true,
                         scan => return self.show(&scan, opened),
                     }
@@ -259,7 +290,7 @@ impl<R: Read, E> Splitter<'_, R, E> {
                     return Ok(false);
                 }
                 Some(_) => {
-                    let found = self.excerpt();
+                    let found = self.excerpt()?;
                     self.broken(format!("expected a key in quotes or `}}`, found `{found}`"))?;
                     return Ok(false);
                 }
@@ -422,21 +453,23 @@ impl<R: Read, E> Splitter<'_, R, E> {
             self.at -= self.start;
             self.start = 0;
         }
-        let filled = self.buffer.len();
-        self.buffer.resize(filled + CHUNK, 0);
         let read = loop {
-            match self.reader.read(self.buffer.get_mut(filled..).unwrap_or_default()) {
+            match self.reader.read(&mut self.chunk) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => break other,
+                other => break other.map_err(Stopped::Unreadable)?,
             }
         };
-        self.buffer.truncate(filled + read.as_ref().map_or(0, |n| (*n).min(CHUNK)));
-        read.map(|n| n > 0).map_err(Stopped::Unreadable)
+        self.buffer.extend_from_slice(self.chunk.get(..read).unwrap_or_default());
+        Ok(read > 0)
     }
 
-    fn excerpt(&self) -> String {
+    /// The next few characters of the line.
+    fn excerpt(&mut self) -> Result<String, Stopped<E>> {
+        while self.buffer.len() - self.at < EXCERPT && self.fill()? {}
         let rest = self.buffer.get(self.at..).unwrap_or_default();
-        String::from_utf8_lossy(rest.get(..rest.len().min(12)).unwrap_or_default()).escape_debug().collect()
+        let line = rest.split(|b| *b == b'\n').next().unwrap_or_default();
+        let start = line.get(..line.len().min(EXCERPT)).unwrap_or_default();
+        Ok(String::from_utf8_lossy(start).escape_debug().collect())
     }
 
     fn broken(&mut self, problem: String) -> Result<(), Stopped<E>> {
@@ -490,5 +523,126 @@ impl Place {
         let columns = last.iter().filter(|b| **b & 0xC0 != 0x80).count();
         let from = if lines == 0 { self.column } else { 1 };
         Self { line: self.line + lines as u64, column: from + columns as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Gives a few bytes at a time, so that every place is once the end of what has been read.
+    struct Drip<'a>(&'a [u8], usize);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.0.len().min(self.1).min(buffer.len());
+            let (now, later) = self.0.split_at(count);
+            buffer[..count].copy_from_slice(now);
+            self.0 = later;
+            Ok(count)
+        }
+    }
+
+    fn pieces(text: &[u8], at_a_time: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        split::<_, ()>(Drip(text, at_a_time), &mut |piece| {
+            all.push(match piece {
+                Piece::Element(e) => format!("{} {}", e.place, String::from_utf8_lossy(e.bytes)),
+                Piece::Broken { place, problem } => format!("{place} ! {problem}"),
+            });
+            Ok(())
+        })
+        .unwrap();
+        all
+    }
+
+    fn problems(text: &str) -> usize {
+        pieces(text.as_bytes(), 9).iter().filter(|p| p.contains(" ! ")).count()
+    }
+
+    #[test]
+    fn elements_come_with_their_places() {
+        let text = "\n[ {\"a\": \"]}\\\"\"} ,\n 12, \"ü\", [[]]]\n{\"x\": {}, \"VALUE\" : [ {} ], \"y\": 1}";
+        assert_eq!(
+            pieces(text.as_bytes(), 1000),
+            ["2:3 {\"a\": \"]}\\\"\"}", "3:2 12", "3:6 \"ü\"", "3:11 [[]]", "4:23 {}"]
+        );
+        assert_eq!(
+            pieces(b"{\"properties\": {\"value\": [1]}}", 1000),
+            ["1:1 {\"properties\": {\"value\": [1]}}"]
+        );
+    }
+
+    #[test]
+    fn it_does_not_matter_where_reads_end() {
+        let texts: [&[u8]; 8] = [
+            b"\n[ {\"a\": \"]}\\\"\"} ,\n 12, \"x\", [[]]]\n{\"x\": {}, \"value\" : [ {} ], \"y\": 1}",
+            b"\xEF\xBB\xBF{\"count\": 1, \"data\": [{\"id\": \"a\"}], \"skip_token\": \"more\"}",
+            b"{\"id\": 1}\n{\"id\": {\"x\": [1\n{\"id\": 2}\n{\"id\": \"x\n{\"id\": 3}",
+            b"[1 2,,3,]",
+            b"[{]}",
+            b"nonsense\n[1]",
+            b"{\"a\" 1}",
+            b"\xFF\xFE[\x00",
+        ];
+        for text in texts {
+            let whole = pieces(text, 1 << 20);
+            for at_a_time in 1..12 {
+                assert_eq!(pieces(text, at_a_time), whole, "{}", String::from_utf8_lossy(text));
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_page_must_be_there() {
+        assert_eq!(problems("{\"value\": [], \"nextLink\": \"https://x\"}"), 1);
+        assert_eq!(problems("{\"nextLink\": \"https://x\", \"value\": []}"), 1);
+        assert_eq!(
+            problems("{\"data\": [], \"skip_token\": \"t\"}\n{\"data\": [], \"skip_token\": null}"),
+            0
+        );
+        assert_eq!(problems("{\"value\": [], \"nextLink\": \"\"}"), 0);
+    }
+
+    #[test]
+    fn damaged_text_ends_and_whole_text_is_split_as_it_is_parsed() {
+        let list: Vec<Value> = (0..6)
+            .map(|i| serde_json::json!({ "n": i, "t": "a\"]}\\", "l": [1.5e3, null, { "d": [true] }], "ü": "\n" }))
+            .collect();
+        let pretty = format!("{:#}", Value::Array(list.clone()));
+        let parsed: Vec<Value> = {
+            let mut all = Vec::new();
+            split::<_, ()>(pretty.as_bytes(), &mut |piece| {
+                if let Piece::Element(element) = piece {
+                    all.push(serde_json::from_slice(element.bytes).unwrap());
+                }
+                Ok(())
+            })
+            .unwrap();
+            all
+        };
+        assert_eq!(parsed, list);
+        // xorshift, so that a failure repeats.
+        let mut seed = 20_261_124_u64;
+        let mut random = |limit: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % limit as u64).unwrap()
+        };
+        for _ in 0..3_000 {
+            let mut text = pretty.clone().into_bytes();
+            for _ in 0..=random(4) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => text[at] = b"{}[]\",:\\\n\0 x"[random(12)],
+                    1 => text.truncate(at.max(1)),
+                    _ => text.insert(at, b"{}[]\",:\\\n\0 x"[random(12)]),
+                }
+            }
+            let whole = pieces(&text, 1 << 20);
+            assert_eq!(pieces(&text, 1 + random(5)), whole, "{}", String::from_utf8_lossy(&text));
+        }
     }
 }
