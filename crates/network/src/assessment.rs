@@ -9,7 +9,7 @@ use crate::estate::{Estate, IpConfiguration, NsgLevel, OpenByDefault, VmNetwork}
 use crate::nsg::Access;
 use crate::ports::{Port, Protocol};
 use crate::reachability::{
-    Destination, Flow, InboundRules, Level, PathReach, Uncertainty, path_reach, public_space,
+    Destination, Flow, InboundRules, Level, PathReach, Uncertainty, path_reach_under, public_space,
 };
 use crate::resource_id::ResourceId;
 
@@ -171,7 +171,7 @@ pub fn assess(estate: &Estate, vm: &ResourceId, jit: JitStatus) -> Assessment {
     let examined = examine(&network, has_nsg);
     let protected_in_part = match jit {
         JitStatus::Disabled => None,
-        JitStatus::Enabled => Some(false),
+        JitStatus::Enabled => Some(examined.overruled),
         JitStatus::EnabledInPart => Some(true),
     };
     if let Some(protected_in_part) = protected_in_part {
@@ -184,6 +184,8 @@ pub fn assess(estate: &Estate, vm: &ResourceId, jit: JitStatus) -> Assessment {
 /// What was found out about a VM, each finding with the index of where it belongs.
 struct Examined {
     found: Vec<Found>,
+    /// Whether a security admin rule lets somebody in over the head of every NSG.
+    overruled: bool,
     problems: Vec<String>,
 }
 
@@ -244,7 +246,7 @@ fn has_way_around(configuration: &IpConfiguration) -> bool {
 }
 
 fn examine(network: &VmNetwork, vm_has_nsg: bool) -> Examined {
-    let mut examined = Examined { found: Vec::new(), problems: network.problems.clone() };
+    let mut examined = Examined { found: Vec::new(), overruled: false, problems: network.problems.clone() };
     for nic in &network.nics {
         for configuration in &nic.ip_configurations {
             let filtered = nic.nsg.filters() || configuration.subnet_nsg.filters();
@@ -261,12 +263,20 @@ fn examine(network: &VmNetwork, vm_has_nsg: bool) -> Examined {
                 Destination { address, groups: configuration.application_security_groups.clone() };
             let levels: Vec<Level<'_>> =
                 [&configuration.subnet_nsg, &nic.nsg].into_iter().filter_map(level).collect();
+            let admin = configuration.admin_rules.as_deref();
+            if let Some(rules) = admin.filter(|a| !a.complete) {
+                examined
+                    .problems
+                    .push(format!("the list of security admin rules of {} is cut off", rules.network));
+            }
             for (port, protocol) in MANAGEMENT_PORTS {
                 let flow = Flow { destination: destination.clone(), protocol, port };
                 let judged = if levels.is_empty() {
                     unfiltered(configuration, &flow, vm_has_nsg)
                 } else {
-                    filtered_finding(configuration, &flow, &path_reach(&levels, &flow))
+                    let reach = path_reach_under(admin, &levels, &flow);
+                    examined.overruled |= !reach.always_allowed.is_empty();
+                    filtered_finding(configuration, &flow, &reach)
                 };
                 examined.problems.extend(judged.problems);
                 examined
@@ -361,6 +371,12 @@ fn unfiltered(configuration: &IpConfiguration, flow: &Flow, vm_has_nsg: bool) ->
         }
         OpenByDefault::Unknown => {}
     }
+    if let Some(rules) = &configuration.admin_rules {
+        sources = sources.difference(&rules.surely_denied(flow));
+        if sources.is_empty() {
+            return Judged { finding: None, problems };
+        }
+    }
     let finding = Finding {
         address,
         port: flow.port,
@@ -368,7 +384,9 @@ fn unfiltered(configuration: &IpConfiguration, flow: &Flow, vm_has_nsg: bool) ->
         internet: internet_among(&sources),
         way_in,
         evidence: Vec::new(),
-        witness: path_reach(&[], flow).witness.filter(|_| open == OpenByDefault::Yes),
+        witness: path_reach_under(configuration.admin_rules.as_deref(), &[], flow)
+            .witness
+            .filter(|_| open == OpenByDefault::Yes),
         sources,
         certain,
     };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::admin::AdminRules;
 use crate::json;
 use crate::nsg::NetworkSecurityGroup;
 use crate::ports::{Port, Protocol};
@@ -126,6 +127,8 @@ pub struct IpConfiguration {
     pub public_ip: Option<PublicIp>,
     /// The load balancers it is behind.
     pub load_balancers: Vec<Balancer>,
+    /// The security admin rules of its VNet, as far as the estate has them.
+    pub admin_rules: Option<Arc<AdminRules>>,
     /// What shows that a firewall or virtual appliance stands before it; empty: nothing does.
     pub firewall: Vec<String>,
 }
@@ -244,12 +247,20 @@ pub struct Estate {
     load_balancers: HashMap<ResourceId, LoadBalancer>,
     /// Firewalls by the VNet they are in.
     firewalls: HashMap<ResourceId, Vec<String>>,
+    /// Security admin rules by the VNet they are in force on.
+    admin_rules: HashMap<ResourceId, Arc<AdminRules>>,
     problems: Vec<Problem>,
 }
+
+/// The operation whose answer lists a VNet's security admin rules.
+const ADMIN_RULES: &str = "/listNetworkManagerEffectiveSecurityAdminRules";
 
 impl Estate {
     /// Builds an estate from resources as ARM or Resource Graph return them, in any order and of any type; types it
     /// has no use for are ignored. Of two resources with one id the later counts.
+    ///
+    /// Security admin rules are no resources. What `POST <VNet id>/listNetworkManagerEffectiveSecurityAdminRules`
+    /// answers is taken when its URL path is put in as `id`; several pages under one id are joined.
     pub fn from_resources(resources: impl IntoIterator<Item = Value>) -> Self {
         let mut estate = Self::default();
         for resource in resources {
@@ -267,10 +278,16 @@ impl Estate {
             let start: String = resource.to_string().chars().take(80).collect();
             return self.problem(start, "a resource without an id is ignored");
         };
-        let id = match ResourceId::parse(text) {
+        let operation = text.len().checked_sub(ADMIN_RULES.len()).and_then(|at| text.split_at_checked(at));
+        let network =
+            operation.filter(|(_, end)| end.eq_ignore_ascii_case(ADMIN_RULES)).map(|(start, _)| start);
+        let id = match ResourceId::parse(network.unwrap_or(text)) {
             Ok(id) => id,
             Err(error) => return self.problem(text.to_owned(), error.to_string()),
         };
+        if network.is_some() {
+            return self.add_admin_rules(id, &resource);
+        }
         match id.resource_type().to_ascii_lowercase().as_str() {
             "microsoft.compute/virtualmachines" => {
                 self.vms.insert(id, resource);
@@ -340,6 +357,16 @@ impl Estate {
                 route_table: json::reference(properties, "routeTable").map(str::to_owned),
             },
         );
+    }
+
+    /// Adds what `listNetworkManagerEffectiveSecurityAdminRules` of the VNet answered, one page or all of it.
+    pub fn add_admin_rules(&mut self, network: ResourceId, answer: &Value) {
+        let page = AdminRules::from_json(network.clone(), answer);
+        let rules = match self.admin_rules.remove(&network) {
+            Some(before) => Arc::unwrap_or_clone(before).joined(page),
+            None => page,
+        };
+        self.admin_rules.insert(network, Arc::new(rules));
     }
 
     fn add_firewall(&mut self, id: &ResourceId, resource: &Value) {
@@ -467,6 +494,7 @@ impl Estate {
         {
             firewall.extend(found.iter().cloned());
         }
+        let admin_rules = subnet.as_ref().and_then(ResourceId::parent).and_then(|n| self.admin_rules.get(&n));
         let groups = json::list(properties, "applicationSecurityGroups");
         IpConfiguration {
             address: json::text(properties, "privateIPAddress").and_then(|t| t.trim().parse().ok()),
@@ -486,6 +514,7 @@ impl Estate {
                 })
             }),
             load_balancers: self.balancers(properties),
+            admin_rules: admin_rules.cloned(),
             firewall,
             subnet,
             name,

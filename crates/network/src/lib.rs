@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod address;
+pub mod admin;
 pub mod assessment;
 pub mod estate;
 pub mod exposure;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::address::{AddressSet, Prefix, SourceGroup, SourceSet, SourceTerm};
+use crate::admin::AdminRules;
 use crate::nsg::{Access, Direction, Endpoint, NetworkSecurityGroup, RuleMeaning, SecurityRule};
 use crate::ports::{Port, PortSet, Protocol};
 use crate::resource_id::ResourceId;
@@ -121,11 +122,31 @@ impl NsgReach {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Match {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Match {
     No,
     Maybe,
     Yes,
+}
+
+/// A rule that may match a flow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Relevant<'a> {
+    rule: &'a RuleMeaning,
+    /// How far it matches, its source and source port aside.
+    matches: Match,
+    is_default: bool,
+}
+
+impl<'a> Relevant<'a> {
+    /// A custom rule.
+    pub(crate) const fn of(rule: &'a RuleMeaning, matches: Match) -> Self {
+        Self { rule, matches, is_default: false }
+    }
+
+    pub(crate) fn may_match(&self) -> bool {
+        self.matches != Match::No
+    }
 }
 
 /// The custom inbound rules of an NSG in order of evaluation.
@@ -195,11 +216,14 @@ impl<'a> InboundRules<'a> {
         self.gates.iter().zip(&self.rules).filter(move |(g, _)| g.lets(protocol, port)).map(|(_, r)| *r)
     }
 
-    fn relevant(&self, flow: &Flow) -> Vec<(&'a RuleMeaning, Match, bool)> {
-        let custom = self.about(flow.protocol, flow.port).map(|r| (r, matching(r, flow), false));
-        let default =
-            default_inbound_rules().iter().map(|r| (r.meaning(), matching(r.meaning(), flow), true));
-        custom.chain(default).filter(|(_, m, _)| *m != Match::No).collect()
+    fn relevant(&self, flow: &Flow) -> Vec<Relevant<'a>> {
+        let custom = self.about(flow.protocol, flow.port).map(|r| Relevant::of(r, matching(r, flow)));
+        let default = default_inbound_rules().iter().map(SecurityRule::meaning).map(|rule| Relevant {
+            rule,
+            matches: matching(rule, flow),
+            is_default: true,
+        });
+        custom.chain(default).filter(Relevant::may_match).collect()
     }
 
     /// One source port of each class that the NSG's rules treat alike for this flow, an ephemeral one first.
@@ -222,10 +246,11 @@ impl<'a> InboundRules<'a> {
     }
 }
 
-fn source_ports(relevant: &[(&RuleMeaning, Match, bool)], flow: &Flow) -> BTreeSet<Port> {
+/// One source port of each class that the rules treat alike for this flow, an ephemeral one among them.
+pub(crate) fn source_ports(relevant: &[Relevant<'_>], flow: &Flow) -> BTreeSet<Port> {
     let mut ports = BTreeSet::from([EPHEMERAL]);
     if flow.protocol.has_ports() {
-        for (rule, _, _) in relevant {
+        for Relevant { rule, .. } in relevant {
             for range in rule.source_ports.ports.ranges().filter(|r| r.last() - r.first() < Port::MAX) {
                 ports.insert(range.first());
                 ports.insert(range.last());
@@ -237,13 +262,13 @@ fn source_ports(relevant: &[(&RuleMeaning, Match, bool)], flow: &Flow) -> BTreeS
     ports
 }
 
-fn reach_over(relevant: &[(&RuleMeaning, Match, bool)], flow: &Flow, source_port: Port) -> NsgReach {
+pub(crate) fn reach_over(relevant: &[Relevant<'_>], flow: &Flow, source_port: Port) -> NsgReach {
     let mut reach = NsgReach::default();
     let mut maybe_left = SourceTerm::unconditional(AddressSet::family_of(flow.destination.address));
     // None: the same as `maybe_left`, as long as everything was clear.
     let mut surely_left: Option<SourceTerm> = None;
     let (mut possible, mut certain) = (Vec::new(), Vec::new());
-    for &(rule, destination_match, is_default) in relevant {
+    for &Relevant { rule, matches, is_default } in relevant {
         if maybe_left.is_empty() {
             break;
         }
@@ -254,7 +279,7 @@ fn reach_over(relevant: &[(&RuleMeaning, Match, bool)], flow: &Flow, source_port
             _ => Match::No,
         };
         let order = if rule.priority.is_some() { Match::Yes } else { Match::Maybe };
-        let overall = destination_match.min(port_match).min(order);
+        let overall = matches.min(port_match).min(order);
         if overall == Match::No {
             continue;
         }
@@ -379,7 +404,7 @@ fn private_space() -> &'static AddressSet {
 ///
 /// Ports have no meaning for ICMP, ESP and AH: a rule of such a protocol matches whatever ports it lists, and a
 /// rule of protocol `*` with certain ports is taken not to match them (not documented by Azure).
-fn matching(rule: &RuleMeaning, flow: &Flow) -> Match {
+pub(crate) fn matching(rule: &RuleMeaning, flow: &Flow) -> Match {
     let direction = match rule.direction {
         Some(Direction::Inbound) => Match::Yes,
         Some(Direction::Outbound) => return Match::No,
@@ -552,7 +577,9 @@ pub struct PathReach {
     pub possible_by_custom_rule: SourceSet,
     /// The sources that surely pass because a custom rule lets them, at one level at least.
     pub certain_by_custom_rule: SourceSet,
-    /// The deciding rules of each NSG, in order of the path.
+    /// The sources that may pass because a security admin rule lets them, whatever the NSGs say.
+    pub always_allowed: SourceSet,
+    /// The deciding rules of each NSG, in order of the path; those of security admin rules first, under their VNet.
     pub points: Vec<(ResourceId, Vec<Decision>)>,
     /// A packet that surely passes, through a custom rule if one lets it; or else one that may.
     pub witness: Option<Witness>,
@@ -563,7 +590,14 @@ pub struct PathReach {
 /// Who passes all levels (subnet NSG first, then NIC NSG). No level: everybody passes.
 #[must_use]
 pub fn path_reach(levels: &[Level<'_>], flow: &Flow) -> PathReach {
+    path_reach_under(None, levels, flow)
+}
+
+/// As [`path_reach`], with the security admin rules of the VNet before all levels.
+#[must_use]
+pub fn path_reach_under(admin: Option<&AdminRules>, levels: &[Level<'_>], flow: &Flow) -> PathReach {
     let mut ports = BTreeSet::from([EPHEMERAL]);
+    ports.extend(admin.into_iter().flat_map(|a| a.source_ports(flow)));
     for level in levels {
         if let Level::Filtered { rules, .. } = level {
             ports.extend(rules.source_ports(flow));
@@ -574,6 +608,7 @@ pub fn path_reach(levels: &[Level<'_>], flow: &Flow) -> PathReach {
     let everything = SourceSet::from_addresses(AddressSet::family_of(flow.destination.address));
     let mut whole = PathReach::default();
     let mut merged: BTreeMap<usize, NsgReach> = BTreeMap::new();
+    let mut above: Option<NsgReach> = None;
     let mut witnesses: [Option<Witness>; 4] = [None, None, None, None];
     for port in ports {
         let mut possible = everything.clone();
@@ -602,6 +637,23 @@ pub fn path_reach(levels: &[Level<'_>], flow: &Flow) -> PathReach {
             let before = merged.remove(&index);
             merged.insert(index, before.map_or_else(|| reach.clone(), |b| merge(b, reach.clone())));
         }
+        if let Some(rules) = admin {
+            let reach = rules.reach_from_port(flow, port);
+            custom_possible = reach.over_possible(&custom_possible);
+            custom_certain = reach.over_certain(&custom_certain);
+            possible = reach.over_possible(&possible);
+            certain = reach.over_certain(&certain);
+            whole.always_allowed = whole.always_allowed.union(&reach.always_possible);
+            let part = NsgReach {
+                decisions: reach.decisions,
+                uncertainties: reach.uncertainties,
+                ..NsgReach::default()
+            };
+            above = Some(match above {
+                Some(before) => merge(before, part),
+                None => part,
+            });
+        }
         for (slot, set) in witnesses.iter_mut().zip([&custom_certain, &certain, &custom_possible, &possible])
         {
             if slot.is_none() {
@@ -614,6 +666,10 @@ pub fn path_reach(levels: &[Level<'_>], flow: &Flow) -> PathReach {
         whole.certain_by_custom_rule = whole.certain_by_custom_rule.union(&custom_certain);
     }
     whole.witness = witnesses.into_iter().flatten().next();
+    if let (Some(rules), Some(reach)) = (admin, above) {
+        whole.points.push((rules.network.clone(), reach.decisions));
+        whole.uncertainties.extend(reach.uncertainties);
+    }
     for (level, reach) in levels.iter().zip(merged.into_values()) {
         if let Level::Filtered { nsg, .. } = level {
             whole.points.push((nsg.clone(), reach.decisions));

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+use ajar_network::admin::{AdminAction, AdminRules};
 use ajar_network::assessment::{Assessment, Internet, JitStatus, Reason, Status, assess};
 use ajar_network::estate::Estate;
 use ajar_network::ports::Protocol;
@@ -557,4 +558,122 @@ fn the_assessment_reads_back_from_its_json() {
     assert_eq!(json["findings"][0]["evidence"][0]["enforcementPoint"], net("networkSecurityGroups", "n"));
     assert_eq!(json["findings"][0]["witness"]["sourcePort"], 50_000);
     assert_eq!(serde_json::from_value::<Assessment>(json).unwrap(), verdict);
+}
+
+// Security admin rules, evaluated before the NSGs.
+
+fn admin(rules: Vec<Value>) -> Value {
+    let id = format!("{}/listNetworkManagerEffectiveSecurityAdminRules", net("virtualNetworks", "v"));
+    json!({"id": id, "value": rules})
+}
+
+fn admin_rule(name: &str, priority: u16, access: &str, source: &str, ports: &[&str]) -> Value {
+    json!({"id": net("networkManagers/m/securityAdminConfigurations/c/ruleCollections/r/rules", name),
+        "kind": "Custom", "properties": {
+            "protocol": "Tcp", "direction": "Inbound", "access": access, "priority": priority,
+            "sources": [{"addressPrefixType": "IPPrefix", "addressPrefix": source}],
+            "destinations": [{"addressPrefixType": "IPPrefix", "addressPrefix": "*"}],
+            "sourcePortRanges": ["0-65535"], "destinationPortRanges": ports}})
+}
+
+fn under_admin_rules(admin_rules: Vec<Value>, rules: Vec<Value>) -> Estate {
+    Estate::from_resources([
+        vm(&["a"]),
+        nic("a", "10.0.0.4", Some("n"), json!({})),
+        vnet(&[("a", json!({}))]),
+        nsg("n", rules),
+        admin(admin_rules),
+    ])
+}
+
+#[test]
+fn a_security_admin_deny_ends_it_before_the_nsg() {
+    let open = || vec![rule("open", 100, "Allow", json!({}))];
+    let estate = under_admin_rules(vec![admin_rule("shut", 1, "Deny", "*", &["22"])], open());
+    let verdict = assess(&estate, &vm_id(), JitStatus::Disabled);
+    assert_eq!((verdict.status, verdict.reason), (Status::Healthy, Reason::NsgClosed));
+
+    let estate = under_admin_rules(vec![admin_rule("shut", 1, "Deny", "0.0.0.0/1", &["22"])], open());
+    let verdict = assess(&estate, &vm_id(), JitStatus::Disabled);
+    assert_eq!(verdict.status, Status::Unhealthy);
+    let sources = verdict.findings[0].sources.addresses();
+    assert!(
+        !sources.contains("8.8.8.8".parse().unwrap()) && sources.contains("203.0.113.7".parse().unwrap())
+    );
+    assert!(!verdict.findings[0].witness.as_ref().unwrap().source.to_string().starts_with("8."));
+}
+
+#[test]
+fn a_security_admin_allow_hands_on_to_the_nsg() {
+    let handed_on = |rules| {
+        let first = admin_rule("ours", 1, "Allow", "203.0.113.0/24", &["22"]);
+        let rest = admin_rule("shut", 2, "Deny", "*", &["22"]);
+        assess(&under_admin_rules(vec![rest, first], rules), &vm_id(), JitStatus::Disabled)
+    };
+    assert_eq!(handed_on(vec![]).status, Status::Healthy, "the NSG does not let it pass");
+    let verdict = handed_on(vec![rule("open", 100, "Allow", json!({}))]);
+    assert_eq!(verdict.status, Status::Unhealthy);
+    assert_eq!(verdict.findings[0].sources.to_string(), "203.0.113.0/24", "the rest was dropped before");
+}
+
+#[test]
+fn a_security_admin_always_allow_goes_over_the_head_of_the_nsg() {
+    let estate = under_admin_rules(
+        vec![admin_rule("always", 1, "AlwaysAllow", "203.0.113.0/24", &["22"])],
+        vec![rule("shut", 100, "Deny", json!({}))],
+    );
+    let verdict = assess(&estate, &vm_id(), JitStatus::Disabled);
+    assert_eq!(verdict.status, Status::Unhealthy);
+    assert_eq!(ports(&verdict), [(22, Protocol::Tcp)]);
+    let evidence = &verdict.findings[0].evidence;
+    assert_eq!(evidence[0].enforcement_point, ResourceId::parse(&net("virtualNetworks", "v")).unwrap());
+    assert!(evidence[0].rule.ends_with("/rules/always"), "{evidence:?}");
+
+    let verdict = assess(&estate, &vm_id(), JitStatus::Enabled);
+    assert_eq!(verdict.reason, Reason::JitEnabled { protected_in_part: true });
+    let elsewhere = under_admin_rules(vec![admin_rule("always", 1, "AlwaysAllow", "*", &["443"])], vec![]);
+    let verdict = assess(&elsewhere, &vm_id(), JitStatus::Enabled);
+    assert_eq!(verdict.reason, Reason::JitEnabled { protected_in_part: false });
+}
+
+#[test]
+fn security_admin_rules_that_cannot_be_read_are_unknown() {
+    let odd = admin_rule("odd", 1, "Sometimes", "*", &["22"]);
+    let verdict = assess(&under_admin_rules(vec![odd], vec![]), &vm_id(), JitStatus::Disabled);
+    assert_eq!(verdict.status, Status::Unknown);
+    assert!(!verdict.findings[0].certain);
+
+    let mut cut_off = admin(vec![]);
+    cut_off["skipToken"] = json!("more");
+    let estate = |last: Vec<Value>| {
+        let closed = [
+            vm(&["a"]),
+            nic("a", "10.0.0.4", Some("n"), json!({})),
+            vnet(&[("a", json!({}))]),
+            nsg("n", vec![]),
+            cut_off.clone(),
+        ];
+        Estate::from_resources(closed.into_iter().chain(last))
+    };
+    let verdict = assess(&estate(vec![]), &vm_id(), JitStatus::Disabled);
+    assert_eq!(verdict.status, Status::Unknown);
+    let verdict = assess(&estate(vec![admin(vec![])]), &vm_id(), JitStatus::Disabled);
+    assert_eq!(verdict.status, Status::Healthy, "the last page came");
+}
+
+#[test]
+fn the_published_example_of_security_admin_rules_is_read() {
+    let examples = include_str!("data/restspec_examples.jsonl");
+    let line =
+        examples.lines().find(|l| l.contains("spec:NetworkManagerEffectiveSecurityAdminRulesList")).unwrap();
+    let example: Value = serde_json::from_str(line).unwrap();
+    let network = ResourceId::parse(&net("virtualNetworks", "v")).unwrap();
+    let read = AdminRules::from_json(network, &example["responses"]["200"]["body"]);
+    assert_eq!(read.rules.len(), 1);
+    assert!(!read.complete, "the example has a skip token");
+    let rule = &read.rules[0];
+    assert_eq!((rule.action, rule.meaning.priority), (Some(AdminAction::Deny), Some(1)));
+    assert!(rule.meaning.source.any && rule.meaning.source.unreadable.is_empty());
+    assert!(rule.meaning.destination_ports.ports.contains(22));
+    assert!(!rule.meaning.destination_ports.ports.contains(23));
 }
