@@ -79,6 +79,9 @@ pub(crate) struct Exposure {
     /// The protocol to ask about
     #[arg(long, value_enum, default_value = "tcp")]
     protocol: Transport,
+    /// The Service Tags JSON that Microsoft publishes, to resolve tags to addresses
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_tags: Option<PathBuf>,
     /// How to write the result
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: ExposureFormat,
@@ -116,6 +119,9 @@ impl Exposure {
 /// `ajar assess`
 #[derive(Debug, Args)]
 pub(crate) struct Assess {
+    /// The Service Tags JSON that Microsoft publishes, to resolve tags to addresses
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_tags: Option<PathBuf>,
     /// How to write the result
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: Format,
@@ -136,6 +142,9 @@ pub(crate) struct Plan {
     /// The deployment in whose name rules are written
     #[arg(long, default_value = "ajar")]
     pub(crate) deployment: DeploymentName,
+    /// The Service Tags JSON that Microsoft publishes, to resolve tags to addresses
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_tags: Option<PathBuf>,
     /// The time to plan for, RFC 3339; now by default
     #[arg(long, value_name = "TIME")]
     pub(crate) now: Option<Timestamp>,

@@ -11,6 +11,7 @@ mod place;
 mod problems;
 mod report;
 mod resources;
+mod service_tags_file;
 mod shown;
 mod strict_file;
 mod unread;

@@ -367,3 +367,32 @@ fn scanner_cases_get_a_verdict_each() {
         assert!(line.starts_with("<stdin>:") && line.contains("rule "), "{line}");
     }
 }
+
+#[test]
+fn published_prefixes_take_the_place_of_service_tags() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tags.json");
+    let tags = json!({ "values": [{ "name": "AzureCloud", "properties": {
+        "addressPrefixes": ["20.0.0.0/11", "2603:1000::/24"] } }] });
+    std::fs::write(&file, tags.to_string()).unwrap();
+    let rules =
+        [rule("no", 100, "Deny", "20.16.0.0/12", "22"), rule("azure", 110, "Allow", "AzureCloud", "22")];
+    for format in ["json", "sarif"] {
+        let arguments = ["exposure", "--format", format, "--service-tags", file.to_str().unwrap(), "-"];
+        let run = ajar(&arguments, nsg("web", &rules).to_string());
+        assert_eq!((run.code, run.err.as_str()), (1, ""));
+        let json = run.json();
+        let exposure = match format {
+            "json" => &json["nsgs"][0]["exposures"][0],
+            _ => &json["runs"][0]["results"][0]["properties"]["sources"],
+        };
+        // The upper half of 20.0.0.0/11 is denied first.
+        assert_eq!(exposure["sources"], json!(["20.0.0.0/12", "2603:1000::/24"]), "{format}");
+        assert_eq!(exposure["serviceTags"], json!([]), "{format}");
+    }
+    std::fs::write(&file, "{\n\"values\": 1}").unwrap();
+    let arguments = ["exposure", "--service-tags", file.to_str().unwrap(), "-"];
+    let run = ajar(&arguments, nsg("web", &rules).to_string());
+    assert_eq!((run.code, run.out.as_str()), (2, ""));
+    assert!(run.err.contains("tags.json:2:11: "), "{}", run.err);
+}

@@ -14,11 +14,16 @@ use crate::input::Input;
 use crate::outcome::{Failure, Outcome};
 use crate::report::flow_text;
 use crate::report::json::problems_json;
+use crate::service_tags_file;
 use crate::shown::{Paint, Sources, internet_word, printable};
 
 pub(crate) fn run(arguments: &Assess) -> Result<Outcome, Failure> {
-    let EstateFile { estate, other_machines, mut problems } =
+    let tags = service_tags_file::read(arguments.service_tags.as_deref())?;
+    let EstateFile { mut estate, other_machines, mut problems } =
         EstateFile::read(Input::open(&arguments.file)?)?;
+    if let Some(tags) = &tags {
+        estate.resolve_service_tags(tags);
+    }
     let machines: BTreeSet<&ResourceId> = estate.vms().chain(&other_machines).collect();
     if machines.is_empty() && !problems.any() {
         problems.add(crate::problems::Problem {

@@ -6,6 +6,7 @@ use ajar_network::exposure::{Exposure, NsgInput, exposures};
 use ajar_network::nsg::NetworkSecurityGroup;
 use ajar_network::ports::{Port, Protocol};
 use ajar_network::reachability::InboundRules;
+use ajar_network::service_tags::ServiceTags;
 use serde_json::Value;
 
 use crate::arguments::{Exposure as Arguments, ExposureFormat};
@@ -19,12 +20,14 @@ use crate::report::sarif::Sarif;
 use crate::report::table::Table;
 use crate::report::{Judged, Report};
 use crate::resources::{NsgJson, get, network_security_groups};
+use crate::service_tags_file;
 use crate::shown::Paint;
 use crate::unread::{is_plain, rule_path, unread};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let ports = arguments.ports().map_err(Failure::Asked)?;
     let protocol = arguments.protocol();
+    let tags = service_tags_file::read(arguments.service_tags.as_deref())?;
     let mut input = Input::open(&arguments.file)?;
     let out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let report: Box<dyn Report> = match arguments.format {
@@ -33,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         ExposureFormat::Sarif => Box::new(Sarif::new(out, &arguments.file)),
     };
     let problems = Problems::of(&input.name, input.has_progress());
-    let mut run = Run { ports, protocol, report, problems, exposed: false };
+    let mut run = Run { ports, protocol, tags, report, problems, exposed: false };
     run.report.begin()?;
     let name = input.name.clone();
     split(&mut input, &mut |piece| run.piece(piece)).map_err(|stopped| stopped.of(&name))?;
@@ -49,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 struct Run {
     ports: Vec<Port>,
     protocol: Protocol,
+    tags: Option<ServiceTags>,
     report: Box<dyn Report>,
     problems: Problems,
     exposed: bool,
@@ -103,12 +107,15 @@ impl Run {
     /// Judges an element that is a group, all of it readable, without building JSON values. None: it is something
     /// else, or what is wrong with it is to be told.
     fn plain_group(&self, element: &Element<'_>) -> Option<(NsgInput, Vec<Exposure>)> {
-        let input = serde_json::from_slice::<NsgInput>(element.bytes).ok()?;
+        let mut input = serde_json::from_slice::<NsgInput>(element.bytes).ok()?;
         if !input.id.as_deref().is_some_and(is_nsg_id) {
             return None;
         }
         if !input.rules.iter().all(|rule| is_plain(rule, &self.ports, self.protocol)) {
             return None;
+        }
+        if let Some(tags) = &self.tags {
+            input.resolve(tags);
         }
         let exposures = exposures(&input, &self.ports, self.protocol);
         let shows_places = self.report.shows_places() && !exposures.is_empty();
@@ -155,6 +162,10 @@ impl Run {
                 explanation: unread.explanation,
             });
         }
+        let nsg = match &self.tags {
+            Some(tags) => nsg.with_service_tags(tags),
+            None => nsg,
+        };
         let exposures = InboundRules::of(&nsg).exposures(&self.ports, self.protocol);
         let rule_place = |rule: Option<&String>| {
             let index = rule.and_then(|name| nsg.rules().iter().position(|r| r.name() == name));

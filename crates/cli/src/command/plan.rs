@@ -16,6 +16,7 @@ use ajar_network::plan::{
 use ajar_network::ports::{PortSet, Protocol};
 use ajar_network::reachability::{Destination, Flow, InboundRules, port_classes};
 use ajar_network::resource_id::ResourceId;
+use ajar_network::service_tags::ServiceTags;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ use crate::input::Input;
 use crate::outcome::{Failure, Outcome};
 use crate::problems::{Problem, Problems};
 use crate::report::json::problems_json;
+use crate::service_tags_file;
 use crate::shown::{Paint, Sources, printable};
 use crate::strict_file::StrictFile;
 
@@ -36,6 +38,7 @@ pub(crate) fn run(arguments: &Plan) -> Result<Outcome, Failure> {
         Some(file) => grants(file, &policies, now)?,
         None => Vec::new(),
     };
+    let tags = service_tags_file::read(arguments.service_tags.as_deref())?;
     let EstateFile { estate, mut problems, .. } = EstateFile::read(Input::open(&arguments.estate)?)?;
     let points = points(&estate, &policies, &grants, arguments, &mut problems);
     let mut plans = Vec::new();
@@ -45,7 +48,7 @@ pub(crate) fn run(arguments: &Plan) -> Result<Outcome, Failure> {
             continue;
         };
         match plan(nsg, &point.desired, now) {
-            Ok(planned) => plans.push(PointPlan::of(&id, nsg, planned, &point)),
+            Ok(planned) => plans.push(PointPlan::of(&id, nsg, planned, &point, tags.as_ref())),
             Err(error) => problems.add(about(&id, error.to_string())),
         }
     }
@@ -248,14 +251,18 @@ impl PointPlan {
         nsg: &NetworkSecurityGroup,
         planned: ajar_network::plan::Plan,
         point: &Point,
+        tags: Option<&ServiceTags>,
     ) -> Self {
         let after = after(nsg, &planned.write);
+        // Rules are planned with their tags; only the answer to who gets in is better without.
+        let evaluated =
+            |nsg: &NetworkSecurityGroup| tags.map_or_else(|| nsg.clone(), |tags| nsg.with_service_tags(tags));
         let flush = after.flush_connection().unwrap_or(false);
         Self {
             nsg: id.clone(),
             changes: planned.write.changes(nsg),
             flush_connection: (flush != nsg.flush_connection().unwrap_or(false)).then_some(flush),
-            reachability: reachability(nsg, &after, point),
+            reachability: reachability(&evaluated(nsg), &evaluated(&after), point),
             notes: planned.notes,
         }
     }
