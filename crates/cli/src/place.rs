@@ -160,5 +160,8 @@ mod tests {
         // serde_json stops at the byte that cannot be: the 9th of the element.
         assert_eq!(element.place_of_error(&error), Place { line: 3, column: 15 });
         assert!(!message_of(&error).contains("line"));
+        let element = Element { bytes: b"{\n \"a\": tru}", ..element };
+        let error = serde_json::from_slice::<serde_json::Value>(element.bytes).unwrap_err();
+        assert_eq!(element.place_of_error(&error), Place { line: 4, column: 10 });
     }
 }
