@@ -93,6 +93,7 @@ pub(crate) struct Referee {
     edits_linger: bool,
     bound: u64,
     last_write: u64,
+    store_failed_at: Option<u64>,
     traced: Vec<String>,
 }
 
@@ -142,6 +143,7 @@ impl Referee {
             edits_linger: script.profile.operation > 0,
             bound,
             last_write: 0,
+            store_failed_at: None,
             traced: Vec::new(),
         }
     }
@@ -155,6 +157,11 @@ impl Referee {
     /// Something went wrong outside Ajar, and goes on being wrong until `until`.
     pub(crate) fn disturbed(&mut self, until: u64) {
         self.disturbed_until = self.disturbed_until.max(until);
+    }
+
+    /// A call to the store has failed.
+    pub(crate) fn store_failed(&mut self, now: u64) {
+        self.store_failed_at = Some(now);
     }
 
     /// All tables were emptied.
@@ -249,12 +256,14 @@ impl Referee {
         }
     }
 
-    /// Whether a request lets this packet in at `now`, and still does `ahead` milliseconds later.
-    fn is_granted(&self, machine: usize, port: usize, source: usize, now: u64, ahead: u64) -> bool {
+    /// Whether a request that began `before` milliseconds ago or earlier lets this packet in at `now`, and still does
+    /// `ahead` milliseconds later.
+    fn is_granted(&self, cell: (usize, usize, usize), now: u64, before: u64, ahead: u64) -> bool {
+        let (machine, port, source) = cell;
         self.machines[machine].requests.iter().filter_map(|id| self.requests.get(id)).any(|asked| {
             asked.port == port
                 && asked.source == source
-                && asked.window.is_some_and(|(start, end)| start <= now && now + ahead < end)
+                && asked.window.is_some_and(|(start, end)| start + before <= now && now + ahead < end)
         })
     }
 
@@ -282,11 +291,14 @@ impl Referee {
         };
         match machine.policy {
             Policy::Unknown => None,
+            // A write that lands after JIT was turned off may bring the deny back, and what nobody asks for any more is
+            // left shut: absence never opens. Such a run only wants that nothing else opens.
+            Policy::Off if self.bound != BOUND => baseline().filter(|open| !open),
             Policy::Off => baseline(),
             Policy::On { both, .. } if port == 2 || (port == 1 && !both) => baseline(),
             Policy::On { exception: true, .. } if source == 5 => baseline().filter(|open| *open),
             Policy::On { .. } => {
-                let granted = self.is_granted(number, port, source, now, 0);
+                let granted = self.is_granted((number, port, source), now, 0, 0);
                 if granted && self.is_wiped { None } else { Some(granted) }
             }
         }
@@ -378,8 +390,11 @@ impl Referee {
             return self.fail(now, || format!("(1) {place} was opened by Ajar; nobody ever asked for it"));
         }
         let edited = self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
-        let is_calm = edited.is_none_or(|at| at + self.bound < now) && self.bound == BOUND;
-        if !is && wanted == Some(true) && is_calm && self.is_granted(number, port, from, now, SKEW) {
+        // While the store cannot be read, a rule goes by the end it describes, which is the first of its grants'.
+        let is_blind = self.store_failed_at.is_some_and(|at| now < at + 2 * MINUTE);
+        let is_calm = edited.is_none_or(|at| at + self.bound < now) && self.bound == BOUND && !is_blind;
+        if !is && wanted == Some(true) && is_calm && self.is_granted((number, port, from), now, MINUTE, SKEW)
+        {
             self.fail(now, || format!("(6) {place} was cut while its grant lives"));
         }
     }
@@ -403,7 +418,7 @@ impl Referee {
                 self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
             let calm_since =
                 self.disturbed_until.max(self.machines[number].policy_at).max(edited.unwrap_or(0));
-            for port in 0..3 {
+            for (port, shown) in PORTS.into_iter().enumerate() {
                 for from in 0..SOURCES {
                     let is = self.machines[number].observed[port][from];
                     let wrong = self.wanted(number, port, from, now).is_some_and(|wanted| wanted != is);
@@ -418,7 +433,7 @@ impl Referee {
                         self.fail(now, || {
                             format!(
                                 "{which} vm-{number} port {} from {} is {} since {:.3} s and should not be",
-                                PORTS[port],
+                                shown,
                                 source(from),
                                 if is { "open" } else { "shut" },
                                 since as f64 / 1000.0
@@ -466,7 +481,7 @@ impl Referee {
                     self.requests.keys().any(|id| row.ends_with(id.as_str())) || !row.contains("_decide_")
                 }
                 "grants" => row.starts_with("g_"),
-                "points" => row == "lease" && !document.contains("\"owner\":\"\""),
+                "points" => row == "lease" && is_held(document, now),
                 _ => false,
             };
             if is_left && !(self.is_wiped && *table == "grants") {
@@ -484,7 +499,7 @@ impl Referee {
         for (number, group) in self.groups.iter().enumerate() {
             let behind = self.machines.iter().filter(|machine| machine.nsgs.contains(&number));
             let all_off = behind.clone().all(|machine| machine.policy == Policy::Off);
-            if !all_off || group.edited_at.is_some() || self.is_wiped {
+            if !all_off || group.edited_at.is_some() || self.is_wiped || self.bound != BOUND {
                 continue;
             }
             let rules = |json: &Value| -> BTreeSet<String> {
@@ -510,6 +525,11 @@ impl Referee {
     pub(crate) fn written_by_people(&mut self, now: u64, azure: &mut Simulator, nsg: usize) {
         if let Some(json) = azure.resource(&estate::nsg(nsg)) {
             self.groups[nsg].people = own_rules(&json);
+        }
+        if self.is_wiped {
+            // Nobody knows any more what was here before the tables were emptied.
+            let lost = self.machines.iter_mut().filter(|machine| machine.nsgs.contains(&nsg));
+            lost.for_each(|machine| machine.policy = Policy::Unknown);
         }
         self.groups[nsg].edited_at = Some(now);
         self.look(now, azure, nsg, false);
@@ -538,6 +558,13 @@ impl Referee {
         reads.push((now, fresh.clone()));
         reads.iter().rev().find(|(at, _)| at + MINUTE <= now).map_or(fresh, |(_, json)| json.clone())
     }
+}
+
+/// Whether a lease is held; one whose holder died has run out.
+fn is_held(lease: &str, now: u64) -> bool {
+    let json: Value = serde_json::from_str(lease).unwrap_or_default();
+    let until = json["until"].as_str().and_then(|text| text.parse().ok()).map_or(u64::MAX, millis);
+    json["owner"] != "" && until + SKEW > now
 }
 
 /// The rules of people's own, without what Ajar may change (the priority) and what Azure adds.

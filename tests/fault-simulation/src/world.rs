@@ -273,6 +273,7 @@ impl World {
         };
         match fault {
             Some(Fault::Fail) => {
+                self.note_failure(kind);
                 self.pause(there + back).await;
                 return Err(NoAnswer::Failed);
             }
@@ -311,8 +312,19 @@ impl World {
         }
         self.pause(back).await;
         match (value, fault) {
-            (None, _) | (_, Some(Fault::LoseAnswer)) => Err(NoAnswer::Failed),
+            (None, _) | (_, Some(Fault::LoseAnswer)) => {
+                self.note_failure(kind);
+                Err(NoAnswer::Failed)
+            }
             (Some(value), _) => Ok(value),
+        }
+    }
+
+    fn note_failure(&self, kind: Kind) {
+        if kind.port() == Port::Store {
+            let mut state = self.lock();
+            let now = state.now;
+            state.referee.store_failed(now);
         }
     }
 

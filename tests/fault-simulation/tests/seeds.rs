@@ -2,7 +2,7 @@
 
 use fault_simulation::{Mutant, Script, run};
 
-/// What a failing seed says, with the command that tells its story.
+/// What failing seeds say, with the commands that tell their stories.
 fn violations(seeds: impl IntoIterator<Item = u64>) -> Vec<String> {
     seeds
         .into_iter()
@@ -23,6 +23,12 @@ fn the_same_seed_is_the_same_run() {
 }
 
 #[test]
-fn the_first_seeds_hold() {
-    assert_eq!(violations(0..0), Vec::<String>::new());
+fn some_seeds_hold() {
+    assert_eq!(violations(2..9), Vec::<String>::new());
+}
+
+/// A policy turned on again while the last reconcile of its turning off was being recorded.
+#[test]
+fn seeds_that_once_failed_hold() {
+    assert_eq!(violations([18, 114]), Vec::<String>::new());
 }
