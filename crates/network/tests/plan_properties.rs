@@ -485,6 +485,64 @@ fn step(nsg: &NetworkSecurityGroup, mut desired: Desired, all: &[Packet]) -> Opt
     Some(Step { result, desired, notes: planned.notes })
 }
 
+/// A rule that the grouping of the design gives: family, protocol, whether for exceptions, ports, and sources (or a
+/// tag), ports and sources by those of the packets that are in them. VMs of equal groups share a rule.
+type Group = (bool, Protocol, bool, BTreeSet<u16>, BTreeSet<IpAddr>, Option<String>);
+
+fn groups(desired: &Desired, all: &[Packet]) -> BTreeSet<Group> {
+    let sources: BTreeSet<IpAddr> = all.iter().map(|p| p.source).collect();
+    let ports: BTreeSet<u16> = all.iter().map(|p| p.port).chain([5985]).collect();
+    let mut groups = BTreeSet::new();
+    for protection in desired.protections.iter().filter(|p| p.state == ProtectionState::Enabled) {
+        let listed = |protocol: Protocol, port: u16| {
+            protection.ports.iter().any(|q| q.protocol == protocol && q.ports.contains(port))
+        };
+        for of_policy in [Protocol::Tcp, Protocol::Udp, Protocol::Any] {
+            let managed = |port: &u16| {
+                listed(of_policy, *port) && (of_policy == Protocol::Any || !listed(Protocol::Any, *port))
+            };
+            let mut united: std::collections::BTreeMap<
+                (bool, Protocol, bool, BTreeSet<u16>),
+                BTreeSet<IpAddr>,
+            > = std::collections::BTreeMap::new();
+            let mut add = |protocol: Protocol, exception: bool, ports: BTreeSet<u16>, prefixes: &[Prefix]| {
+                for v4 in [true, false] {
+                    let behind = protection.addresses.iter().any(|a| a.is_ipv4() == v4);
+                    let from = sources.iter().filter(|s| s.is_ipv4() == v4);
+                    let from: BTreeSet<IpAddr> =
+                        from.filter(|s| prefixes.iter().any(|p| p.contains(**s))).copied().collect();
+                    if behind && !ports.is_empty() && !from.is_empty() {
+                        united.entry((v4, protocol, exception, ports.clone())).or_default().extend(from);
+                    }
+                }
+            };
+            let own: BTreeSet<u16> = ports.iter().filter(|p| managed(p)).copied().collect();
+            let mut tags = Vec::new();
+            for exception in &protection.exceptions {
+                match &exception.source {
+                    ExceptionSource::Prefix(prefix) => add(of_policy, true, own.clone(), &[*prefix]),
+                    ExceptionSource::Tag(tag) => tags.push(tag.to_string()),
+                }
+            }
+            for grant in desired.grants.iter().filter(|g| g.vm == protection.vm && g.is_active(now())) {
+                let granted = own.iter().filter(|p| grant.ports.contains(**p)).copied().collect();
+                if let Some(protocol) = of_policy.intersection(grant.protocol) {
+                    add(protocol, false, granted, &grant.sources);
+                }
+            }
+            groups.extend(united.into_iter().map(|((v4, protocol, exception, ports), from)| {
+                (v4, protocol, exception, ports, from, None)
+            }));
+            for tag in tags.into_iter().filter(|_| !own.is_empty()) {
+                for v4 in protection.addresses.iter().map(IpAddr::is_ipv4) {
+                    groups.insert((v4, of_policy, true, own.clone(), BTreeSet::new(), Some(tag.clone())));
+                }
+            }
+        }
+    }
+    groups
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -590,6 +648,25 @@ proptest! {
         let again = plan(&back, &off, now()).unwrap();
         prop_assert_eq!(again.write, Write::Nothing);
         prop_assert_eq!((again.originals.len(), again.original_flush_connection), (0, None));
+    }
+
+    #[test]
+    fn no_more_rules_than_the_grouping_gives_and_none_opens_an_ungranted_pair(start in nsg(), wish_now in desired(false)) {
+        let all = packets();
+        let Some(step) = step(&start, wish_now, &all) else { return Ok(()) };
+        let allows: Vec<oracle::Rule> = ours(&step.result.to_json())
+            .into_iter()
+            .filter(|r| r.name.starts_with("ajar-prod-allow-"))
+            .collect();
+        let most = groups(&step.desired, &all).len();
+        prop_assert!(allows.len() <= most, "{} rules where {most} do", allows.len());
+        for rule in &allows {
+            for packet in &all {
+                if decide(std::slice::from_ref(rule), packet) == (true, Some(&rule.name)) {
+                    prop_assert_eq!(wish(&step.desired, packet), Some(true), "{} opens {:?}", rule.name, packet);
+                }
+            }
+        }
     }
 
     #[test]

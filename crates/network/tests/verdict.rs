@@ -291,6 +291,47 @@ fn the_worst_nic_decides_and_one_without_nsg_and_way_in_is_left_out() {
 }
 
 #[test]
+fn each_ip_configuration_is_judged_by_its_own_subnet_and_address() {
+    let two_configurations = |second_rules: Vec<Value>| {
+        let subnet = |name: &str| format!("{}/subnets/{name}", net("virtualNetworks", "v"));
+        let configuration = |name: &str, address: &str, subnet_id: String| json!({"name": name, "properties": {"privateIPAddress": address, "subnet": {"id": subnet_id}}});
+        judge(vec![
+            vm(&["a"]),
+            json!({"id": net("networkInterfaces", "a"), "properties": {"ipConfigurations": [
+                configuration("first", "10.0.0.4", subnet("a")),
+                configuration("second", "10.0.1.4", subnet("b")),
+            ]}}),
+            vnet(&[("a", subnet_nsg("shut")), ("b", subnet_nsg("second"))]),
+            nsg("shut", vec![]),
+            nsg("second", second_rules),
+        ])
+    };
+    assert_eq!(two_configurations(vec![]).status, Status::Healthy);
+    let verdict = two_configurations(vec![rule("open", 100, "Allow", json!({}))]);
+    assert_eq!(verdict.status, Status::Unhealthy);
+    assert_eq!(verdict.findings.len(), 1);
+    assert_eq!(verdict.findings[0].address.to_string(), "10.0.1.4");
+    let other = json!({"destinationAddressPrefix": "10.0.0.4"});
+    let elsewhere = two_configurations(vec![rule("open", 100, "Allow", other)]);
+    assert_eq!(
+        elsewhere.status,
+        Status::Healthy,
+        "the rule is for an address that its NSG does not stand before"
+    );
+}
+
+#[test]
+fn an_allow_that_is_shadowed_in_part_is_found_with_the_rest_of_its_sources() {
+    let verdict = one(vec![
+        rule("shut", 100, "Deny", json!({"sourceAddressPrefix": "203.0.113.0/25"})),
+        rule("open", 200, "Allow", json!({"sourceAddressPrefix": "203.0.113.0/24"})),
+    ]);
+    assert_eq!(verdict.status, Status::Unhealthy);
+    assert_eq!(verdict.findings[0].sources.to_string(), "203.0.113.128/25");
+    assert_eq!(verdict.findings[0].evidence.len(), 1);
+}
+
+#[test]
 fn a_load_balancer_is_a_way_in_for_the_ports_it_leads_to() {
     let lb = net("loadBalancers", "lb");
     let frontend = format!("{lb}/frontendIPConfigurations/f");
