@@ -179,7 +179,7 @@ fn a_plan_closes_opens_and_says_who_gets_in() {
     assert_eq!(one["flushConnection"], true);
     let reached = &one["reachability"][0];
     assert_eq!((&reached["address"], &reached["ports"]), (&json!("10.0.0.4"), &json!(["22"])));
-    assert_eq!(reached["before"]["serviceTags"], json!(["Internet"]));
+    assert_eq!(reached["before"]["serviceTags"], json!(["Internet", "VirtualNetwork"]));
     assert_eq!(reached["after"], json!({ "sources": ["203.0.113.7"], "serviceTags": [] }));
     assert_eq!(one["reachability"].as_array().unwrap().len(), 1);
 }

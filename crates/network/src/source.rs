@@ -216,6 +216,21 @@ impl SourceTerm {
             || (is(ServiceTag::is_internet) && is(ServiceTag::is_virtual_network))
     }
 
+    /// Without conditions that follow from others: what is in `Internet` is outside `VirtualNetwork`, and the other way
+    /// round.
+    fn without_redundancy(mut self) -> Self {
+        type Is = fn(&ServiceTag) -> bool;
+        let is = |group: &SourceGroup, f: Is| matches!(group, SourceGroup::Tag(t) if f(t));
+        let pair: [Is; 2] = [ServiceTag::is_internet, ServiceTag::is_virtual_network];
+        let [internet, network] = pair;
+        for (inner, outer) in [(internet, network), (network, internet)] {
+            if !self.outside.is_empty() && self.within.iter().any(|g| is(g, inner)) {
+                self.outside.retain(|g| !is(g, outer));
+            }
+        }
+        self
+    }
+
     /// Whether the condition is always met.
     #[must_use]
     pub fn is_unconditional(&self) -> bool {
@@ -332,24 +347,24 @@ impl SourceSet {
     /// The union of these terms.
     #[must_use]
     pub fn from_terms(terms: impl IntoIterator<Item = SourceTerm>) -> Self {
-        let mut terms: Vec<SourceTerm> = terms.into_iter().filter(|t| !t.is_empty()).collect();
+        let mut terms: Vec<SourceTerm> =
+            terms.into_iter().filter(|t| !t.is_empty()).map(SourceTerm::without_redundancy).collect();
         if terms.len() < 2 {
             return Self { terms };
         }
-        let same = |a: &SourceTerm, b: &SourceTerm| a.within == b.within && a.outside == b.outside;
         terms.sort_by(|a, b| (&a.within, &a.outside).cmp(&(&b.within, &b.outside)));
-        let mut merged: Vec<SourceTerm> = Vec::with_capacity(terms.len());
-        for term in terms {
-            match merged.last_mut() {
-                Some(last) if same(last, &term) => last.addresses.append(term.addresses),
-                _ => merged.push(term),
+        terms.dedup_by(|next, last| {
+            let same = next.within == last.within && next.outside == last.outside;
+            if same {
+                last.addresses.append(std::mem::take(&mut next.addresses));
             }
-        }
-        for term in &mut merged {
+            same
+        });
+        for term in &mut terms {
             term.addresses.settle();
         }
-        let mut kept: Vec<SourceTerm> = Vec::with_capacity(merged.len());
-        for term in merged {
+        let mut kept: Vec<SourceTerm> = Vec::with_capacity(terms.len());
+        for term in terms {
             if kept.iter().any(|k| term.implies(k)) {
                 continue;
             }
@@ -563,6 +578,8 @@ mod tests {
         let vnet = SourceSet::from_tag(ServiceTag::parse("virtualnetwork").unwrap());
         assert!(internet.intersection(&vnet).is_empty());
         assert_eq!(internet.difference(&vnet), internet);
+        assert_eq!(internet.union(&vnet.difference(&internet)).tags().len(), 2, "both are whole tags still");
+        assert!(internet.difference(&vnet).terms()[0].outside.is_empty());
     }
 
     #[test]

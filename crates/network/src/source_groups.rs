@@ -62,6 +62,11 @@ impl SourceGroups {
         }
     }
 
+    /// Keeps the groups that `keep` holds of.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&SourceGroup) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// The groups of either set.
     #[must_use]
     pub fn union(&self, others: &Self) -> Self {
