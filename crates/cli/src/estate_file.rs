@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::elements::{Element, Piece, split};
 use crate::input::Input;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, read_all};
 use crate::place::{Place, message_of};
 use crate::problems::{Problem, Problems};
 
@@ -33,11 +33,11 @@ impl EstateFile {
             other_machines: Vec::new(),
             problems: Problems::of(&name, input.has_progress()),
         };
-        split(&mut input, &mut |piece| {
+        let split = split(&mut input, &mut |piece| {
             reading.piece(piece);
-            Ok(())
-        })
-        .map_err(|stopped| stopped.of(&name))?;
+            if reading.problems.too_many() { Err(Failure::TooManyProblems) } else { Ok(()) }
+        });
+        read_all(split, &name)?;
         let Reading { resources, places, other_machines, mut problems } = reading;
         let estate = Estate::from_resources(resources);
         for problem in estate.problems() {

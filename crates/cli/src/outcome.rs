@@ -33,6 +33,9 @@ pub(crate) enum Failure {
         /// Why.
         error: std::io::Error,
     },
+    /// The input is hardly what Azure returns. Reading ends, and what was judged is reported.
+    #[error("too many problems")]
+    TooManyProblems,
     /// What was asked makes no sense with what was given.
     #[error("{0}")]
     Asked(String),
@@ -45,12 +48,11 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-impl Stopped<Failure> {
-    /// The failure, of an input of this name.
-    pub(crate) fn of(self, file: &std::path::Path) -> Failure {
-        match self {
-            Self::Unreadable(error) => Failure::Input { file: file.to_owned(), error },
-            Self::Visitor(failure) => failure,
-        }
+/// How reading ended: as it should, at too many problems, or not at all.
+pub(crate) fn read_all(split: Result<(), Stopped<Failure>>, file: &std::path::Path) -> Result<(), Failure> {
+    match split {
+        Ok(()) | Err(Stopped::Visitor(Failure::TooManyProblems)) => Ok(()),
+        Err(Stopped::Visitor(failure)) => Err(failure),
+        Err(Stopped::Unreadable(error)) => Err(Failure::Input { file: file.to_owned(), error }),
     }
 }

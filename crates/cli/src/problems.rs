@@ -10,6 +10,9 @@ use crate::shown::printable;
 /// More than these help nobody; they are counted.
 const MOST_TOLD: usize = 100;
 
+/// After so many the input is hardly what Azure returns, and the rest of it is not read.
+const MOST: usize = 100_000;
+
 /// Something that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -43,8 +46,16 @@ impl Problems {
         self.kept.push(problem);
     }
 
+    /// Whether there are so many that reading on makes no sense.
+    pub(crate) const fn too_many(&self) -> bool {
+        self.count >= MOST
+    }
+
     /// Says how many were not told one by one.
     pub(crate) fn finish(&self) {
+        if self.too_many() {
+            self.tell(&format!("{}: the rest was not read after {MOST} problems", self.file.display()));
+        }
         if self.count > MOST_TOLD {
             let more = self.count - MOST_TOLD;
             self.tell(&format!("{}: and {more} more problems", self.file.display()));

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::arguments::{Exposure as Arguments, ExposureFormat};
 use crate::elements::{Element, Piece, split};
 use crate::input::Input;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, read_all};
 use crate::place::{Step, message_of};
 use crate::problems::{Problem, Problems};
 use crate::report::json::Json;
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut run = Run { ports, protocol, tags, report, problems, exposed: false };
     run.report.begin()?;
     let name = input.name.clone();
-    split(&mut input, &mut |piece| run.piece(piece)).map_err(|stopped| stopped.of(&name))?;
+    read_all(split(&mut input, &mut |piece| run.piece(piece)), &name)?;
     run.report.finish(&run.problems)?;
     run.problems.finish();
     Ok(match () {
@@ -67,10 +67,10 @@ impl Run {
                     subject: String::new(),
                     explanation: problem,
                 });
-                Ok(())
             }
-            Piece::Element(element) => self.element(&element),
+            Piece::Element(element) => self.element(&element)?,
         }
+        if self.problems.too_many() { Err(Failure::TooManyProblems) } else { Ok(()) }
     }
 
     fn element(&mut self, element: &Element<'_>) -> Result<(), Failure> {
