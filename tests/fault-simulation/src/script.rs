@@ -1,5 +1,6 @@
 //! What happens in a run, drawn before it begins: the estate's size, which faults there are, and what people do.
 
+use crate::estate::nsgs_of;
 use crate::random::Random;
 
 /// One minute in the milliseconds that a run counts in.
@@ -106,7 +107,27 @@ impl Script {
         let profile = Profile::new(&mut random);
         let chaos = chaos(&mut random);
         let (planned, people_end) = people(&mut random, &profile, &chaos);
-        Script { seed, profile, chaos, planned, people_end }
+        let mut script = Script { seed, profile, chaos, planned, people_end };
+        if script.profile.edits {
+            script.edit_while_ajar_writes();
+        }
+        script
+    }
+
+    /// Somebody adds a rule at about the moment when a change of a policy makes Ajar write the NSG whole.
+    fn edit_while_ajar_writes(&mut self) {
+        let mut random = Random::new(self.seed, 12);
+        let mut edits = Vec::new();
+        for Planned { at, action } in &self.planned {
+            let (Action::Enable { vm, .. } | Action::Disable { vm }) = action else { continue };
+            if random.chance(30) {
+                let nsg = *random.pick(&nsgs_of(self, *vm));
+                let (at, priority) = (at + random.between(300, 1_200), random.between(100, 400));
+                edits.push(Planned { at, action: Action::AddRule { nsg, priority } });
+            }
+        }
+        self.planned.extend(edits);
+        self.planned.sort_by_key(|planned| planned.at);
     }
 
     /// Whether a call at `now` may be struck.
