@@ -33,16 +33,16 @@ pub enum Mutant {
 impl Mutant {
     /// Every broken variant.
     pub const ALL: [Mutant; 11] = [
-        Mutant::HiddenDueRows,
-        Mutant::FreeLeases,
-        Mutant::IgnoredEtags,
-        Mutant::NoIfMatch,
-        Mutant::KeptAllows,
-        Mutant::NoDenies,
-        Mutant::FalseMarker,
         Mutant::KeptDueRows,
         Mutant::NoSecondLook,
         Mutant::StaleReads,
         Mutant::LostRevocations,
+        Mutant::HiddenDueRows,
+        Mutant::IgnoredEtags,
+        Mutant::KeptAllows,
+        Mutant::NoDenies,
+        Mutant::FreeLeases,
+        Mutant::NoIfMatch,
+        Mutant::FalseMarker,
     ];
 }
