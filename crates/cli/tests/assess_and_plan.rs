@@ -67,11 +67,11 @@ fn each_vm_gets_its_verdict() {
         })
         .collect();
     let mut expected = [
-        ("old", "NotSupported", "classicVm"),
-        ("bare", "NotApplicable", "noEnforcementPoint"),
-        ("closed", "Healthy", "nsgClosed"),
-        ("lost", "Unknown", "unreadable"),
-        ("open", "Unhealthy", "managementPortsOpen"),
+        ("old", "NotSupported", "ClassicVm"),
+        ("bare", "NotApplicable", "NoEnforcementPoint"),
+        ("closed", "Healthy", "NsgClosed"),
+        ("lost", "Unknown", "Unreadable"),
+        ("open", "Unhealthy", "ManagementPortsOpen"),
     ];
     let mut found = verdicts.clone();
     found.sort_unstable();
@@ -95,7 +95,7 @@ fn what_is_shut_is_clean_and_the_table_says_so() {
     resources.push(nsg("db", &[]));
     let run = ajar(&["assess", "-"], json!(resources).to_string());
     let expected = format!(
-        "Healthy       closed  {}  nsgClosed\n1 virtual machine, 0 unhealthy or unknown\n",
+        "Healthy       closed  {}  NsgClosed\n1 virtual machine, 0 unhealthy or unknown\n",
         vm_id("closed")
     );
     assert_eq!((run.code, run.out, run.err), (0, expected, String::new()));

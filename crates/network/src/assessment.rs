@@ -54,7 +54,7 @@ pub enum Status {
 
 /// Why the verdict is what it is; each reason belongs to one status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "code", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "code", rename_all_fields = "camelCase")]
 pub enum Reason {
     /// Healthy: just-in-time access is enabled.
     JitEnabled {

@@ -594,7 +594,7 @@ fn the_assessment_reads_back_from_its_json() {
     let verdict = one(vec![rule("open", 300, "Allow", json!({"sourceAddressPrefix": "203.0.113.0/24"}))]);
     let json = serde_json::to_value(&verdict).unwrap();
     assert_eq!(json["status"], "unhealthy");
-    assert_eq!(json["reason"]["code"], "managementPortsOpen");
+    assert_eq!(json["reason"]["code"], "ManagementPortsOpen");
     assert_eq!(json["findings"][0]["sources"]["addresses"], json!(["203.0.113.0/24"]));
     assert_eq!(json["findings"][0]["evidence"][0]["enforcementPoint"], net("networkSecurityGroups", "n"));
     assert_eq!(json["findings"][0]["witness"]["sourcePort"], 50_000);

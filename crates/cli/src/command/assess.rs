@@ -97,15 +97,15 @@ const fn status_word(status: Status) -> &'static str {
 /// The reason as a code, and what there is to say about it.
 fn reason_words(reason: &Reason) -> (&'static str, &[String]) {
     match reason {
-        Reason::JitEnabled { .. } => ("jitEnabled", &[]),
-        Reason::NsgClosed => ("nsgClosed", &[]),
-        Reason::ManagementPortsOpen => ("managementPortsOpen", &[]),
-        Reason::NoEnforcementPoint => ("noEnforcementPoint", &[]),
-        Reason::ClassicVm => ("classicVm", &[]),
-        Reason::ScaleSetInstance => ("scaleSetInstance", &[]),
-        Reason::VmNotFound => ("vmNotFound", &[]),
-        Reason::BehindFirewall { evidence } => ("behindFirewall", evidence),
-        Reason::Unreadable { problems } => ("unreadable", problems),
+        Reason::JitEnabled { .. } => ("JitEnabled", &[]),
+        Reason::NsgClosed => ("NsgClosed", &[]),
+        Reason::ManagementPortsOpen => ("ManagementPortsOpen", &[]),
+        Reason::NoEnforcementPoint => ("NoEnforcementPoint", &[]),
+        Reason::ClassicVm => ("ClassicVm", &[]),
+        Reason::ScaleSetInstance => ("ScaleSetInstance", &[]),
+        Reason::VmNotFound => ("VmNotFound", &[]),
+        Reason::BehindFirewall { evidence } => ("BehindFirewall", evidence),
+        Reason::Unreadable { problems } => ("Unreadable", problems),
     }
 }
 

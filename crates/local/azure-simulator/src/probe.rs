@@ -311,8 +311,7 @@ fn decide(endpoint: &Endpoint<'_>, group: &Value, packet: &Packet, source: IpAdd
         .chain(list(group, "/properties/defaultSecurityRules"))
         .filter(|rule| text(rule, "/properties/direction").eq_ignore_ascii_case("Inbound"))
         .collect();
-    rules
-        .sort_by_key(|rule| at(rule, "/properties/priority").and_then(Value::as_u64).unwrap_or(u64::MAX));
+    rules.sort_by_key(|rule| at(rule, "/properties/priority").and_then(Value::as_u64).unwrap_or(u64::MAX));
     let decider = rules.into_iter().find(|rule| rule_matches(endpoint, rule, packet, source));
     let id = text(group, "/id").to_owned();
     match decider {
