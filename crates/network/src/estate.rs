@@ -255,6 +255,14 @@ pub struct Estate {
 /// The operation whose answer lists a VNet's security admin rules.
 const ADMIN_RULES: &str = "/listNetworkManagerEffectiveSecurityAdminRules";
 
+/// Whether resources of this type can say something about packets to VMs.
+fn decides_packets(resource_type: &str) -> bool {
+    let resource_type = resource_type.to_ascii_lowercase();
+    ["microsoft.compute/", "microsoft.network/", "microsoft.classiccompute/"]
+        .iter()
+        .any(|namespace| resource_type.starts_with(namespace))
+}
+
 impl Estate {
     /// Builds an estate from resources as ARM or Resource Graph return them, in any order and of any type; types it
     /// has no use for are ignored. Of two resources with one id the later counts.
@@ -283,6 +291,8 @@ impl Estate {
             operation.filter(|(_, end)| end.eq_ignore_ascii_case(ADMIN_RULES)).map(|(start, _)| start);
         let id = match ResourceId::parse(network.unwrap_or(text)) {
             Ok(id) => id,
+            // Users, tenants and role definitions have ids of other forms, and decide no packet.
+            Err(_) if json::text(&resource, "type").is_some_and(|kind| !decides_packets(kind)) => return,
             Err(error) => return self.problem(text.to_owned(), error.to_string()),
         };
         if network.is_some() {

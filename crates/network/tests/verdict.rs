@@ -718,3 +718,15 @@ fn the_published_example_of_security_admin_rules_is_read() {
     assert!(rule.meaning.destination_ports.ports.contains(22));
     assert!(!rule.meaning.destination_ports.ports.contains(23));
 }
+
+#[test]
+fn resources_that_decide_no_packet_are_no_problem_whatever_their_ids_look_like() {
+    let estate = Estate::from_resources([
+        json!({ "id": "/tenants/t", "type": "Microsoft.Resources/tenants" }),
+        json!({ "id": "/providers/Microsoft.Authorization/roleDefinitions/r", "type": "Microsoft.Authorization/roleDefinitions" }),
+    ]);
+    assert!(estate.problems().is_empty(), "{:?}", estate.problems());
+    let broken =
+        Estate::from_resources([json!({ "id": "nsg", "type": "Microsoft.Network/networkSecurityGroups" })]);
+    assert_eq!(broken.problems().len(), 1, "an NSG that cannot be placed is one");
+}
