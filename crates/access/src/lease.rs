@@ -44,6 +44,7 @@ pub(crate) struct Held<'a> {
     point: &'a ResourceId,
     lease: Lease,
     etag: Etag,
+    was_abandoned: bool,
 }
 
 fn row() -> Key {
@@ -67,13 +68,14 @@ pub(crate) async fn take<'a>(ajar: &'a Ajar, point: &'a ResourceId) -> Result<Op
         last_now: before.as_ref().map_or(now, |before| before.content.last_now.max(now)),
         operation: before.as_ref().and_then(|before| before.content.operation.clone()),
     };
+    let was_abandoned = before.as_ref().is_some_and(|before| !before.content.owner.is_empty());
     let document = encode(&lease)?;
     let change = match before {
         Some(before) => Change::Replace { row: row(), document, etag: before.etag },
         None => Change::Insert { row: row(), document },
     };
     match ajar.ports.store.commit(Table::Points, &partition(point), &[change]).await {
-        Ok(etags) => Ok(Some(Held { ajar, point, lease, etag: only(etags)? })),
+        Ok(etags) => Ok(Some(Held { ajar, point, lease, etag: only(etags)?, was_abandoned })),
         Err(StoreError::Conflict) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -91,6 +93,11 @@ impl Held<'_> {
     /// The moment to act for: the later of the own clock and the last holder's.
     pub(crate) fn now(&self) -> Timestamp {
         self.ajar.ports.clock.now().max(self.lease.last_now)
+    }
+
+    /// Whether the holder before ran out of time instead of freeing it.
+    pub(crate) fn was_abandoned(&self) -> bool {
+        self.was_abandoned
     }
 
     /// The operation that was still running when last seen.
@@ -145,7 +152,7 @@ mod tests {
         let held = take(&world.ajar, &point).await.unwrap().unwrap();
         assert!(take(&world.ajar, &point).await.unwrap().is_none());
         held.free().await;
-        assert!(take(&world.ajar, &point).await.unwrap().is_some());
+        assert!(!take(&world.ajar, &point).await.unwrap().unwrap().was_abandoned());
     }
 
     #[tokio::test]
@@ -155,7 +162,7 @@ mod tests {
         world.clock.advance(LENGTH + GRACE - SignedDuration::from_secs(1));
         assert!(take(&world.ajar, &point).await.unwrap().is_none(), "clocks differ by seconds");
         world.clock.advance(SignedDuration::from_secs(1));
-        assert!(take(&world.ajar, &point).await.unwrap().is_some());
+        assert!(take(&world.ajar, &point).await.unwrap().unwrap().was_abandoned());
         let now = dead.now();
         assert!(dead.before_write(now).await.is_err());
     }

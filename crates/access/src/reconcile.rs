@@ -67,6 +67,10 @@ pub async fn reconcile(ajar: &Ajar, point: &ResourceId) -> Result<Outcome, Acces
     let started = ajar.ports.clock.now();
     loop {
         let Some(mut lease) = lease::take(ajar, point).await? else { return Ok(Outcome::Busy) };
+        if lease.was_abandoned() {
+            // Its holder died or hangs, perhaps with a write on its way.
+            look_again(ajar, point, lease.now()).await?;
+        }
         let worked = work(ajar, point, &mut lease, started).await;
         lease.free().await;
         let done_for = match worked? {
@@ -162,9 +166,17 @@ async fn work(
             return Ok(Worked::Clean(Box::new(desired)));
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
-        if let Some(operation) = write(ajar, point, &planned.write, lease, now).await? {
-            lease.set_operation(Some(operation)).await?;
-            return Ok(Worked::Later(OPERATION_WAIT));
+        match write(ajar, point, &planned.write, lease, now).await {
+            Ok(None) => {}
+            Ok(Some(operation)) => {
+                lease.set_operation(Some(operation)).await?;
+                return Ok(Worked::Later(OPERATION_WAIT));
+            }
+            Err(error) => {
+                // Whether it was done, or will be, nobody knows: what it leaves late is looked at again.
+                look_again(ajar, point, now).await?;
+                return Err(error);
+            }
         }
         if ajar.ports.clock.now().duration_since(started) > LONGEST_HOLD {
             break;
@@ -362,7 +374,7 @@ async fn settle_grant(
     } else if grant.end <= now {
         seen(ajar, grant, point, PointStatus::Shut).await?;
         // Written before the end's own row goes, so that at every moment one of them is there.
-        due::note(ajar, now + SECOND_LOOK, Task::Look { point: point.clone() }).await?;
+        look_again(ajar, point, now).await?;
         settled.seen_shut = true;
         forgotten = std::mem::take(&mut settled.dues);
     } else if grant.start <= now && !grant.seen_open {
@@ -385,6 +397,11 @@ async fn settle_grant(
         Err(StoreOrAccess::Conflict) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Makes sure that `point` is looked at once more when every straggler of this moment is gone.
+async fn look_again(ajar: &Ajar, point: &ResourceId, now: Timestamp) -> Result<(), AccessError> {
+    due::note(ajar, now + SECOND_LOOK, Task::Look { point: point.clone() }).await.map(|_| ())
 }
 
 /// Records in the request that `point` was seen open or shut for it.

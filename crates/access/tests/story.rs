@@ -294,6 +294,31 @@ async fn twenty_requests_on_one_nsg_take_few_writes() {
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_was_lost_is_looked_at_again_when_stragglers_are_gone() {
+    let world = protected().await;
+    let looks = |world: &World| {
+        world
+            .store
+            .contents()
+            .into_keys()
+            .filter(|(table, _, row)| *table == Table::Due && row.contains("_look_"))
+            .count()
+    };
+    assert_eq!(looks(&world), 0);
+    world.azure.loses_answers.store(true, Ordering::SeqCst);
+    let request = submit::submit(&world.ajar, &user("bob"), &ask("web-1", ADA, "PT1H")).await.unwrap();
+    world.deliver().await;
+    assert!(world.azure.allows(ADA, WEB_1, 22), "it was done all the same");
+    assert_eq!(looks(&world), 1);
+    world.azure.loses_answers.store(false, Ordering::SeqCst);
+    world.pass(SignedDuration::from_secs(5)).await;
+    assert_eq!(read(&world, &request).await.status, Status::Active);
+    assert_eq!(looks(&world), 1, "a straggler may still be on its way");
+    world.minutes(16).await;
+    assert_eq!(looks(&world), 0);
+}
+
+#[tokio::test]
 async fn a_rule_edited_or_removed_by_hand_is_repaired_by_the_next_reconcile() {
     let world = protected().await;
     granted(&world, "web-1", ADA, "PT10M").await;

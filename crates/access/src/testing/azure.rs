@@ -26,6 +26,8 @@ pub struct FakeAzure {
     pub is_down: AtomicBool,
     /// While set, role assignments cannot be read.
     pub hides_roles: AtomicBool,
+    /// While set, rules are written and the answer is lost.
+    pub loses_answers: AtomicBool,
     /// While set, there is no VM any more, and no role assignments at the scope of one.
     pub has_lost_vms: AtomicBool,
 }
@@ -41,6 +43,7 @@ impl FakeAzure {
             is_down: AtomicBool::new(false),
             hides_roles: AtomicBool::new(false),
             has_lost_vms: AtomicBool::new(false),
+            loses_answers: AtomicBool::new(false),
         };
         azure.set_rules(
             "web-nsg",
@@ -183,6 +186,9 @@ impl FakeAzure {
         }
         self.put(id, json);
         lock(&self.writes).push(what);
+        if self.loses_answers.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         Self::end(verdict, WriteOutcome::Done)
     }
 }
