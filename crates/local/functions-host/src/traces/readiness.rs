@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::TRACES;
 use super::replay::{Replay, answer};
@@ -60,7 +60,10 @@ async fn a_server_that_comes_late_is_found() {
 #[tokio::test]
 async fn the_probe_gives_up_after_the_timeout_counted_in_pauses() {
     for (case, timeout) in [("ready-nothing-listens", 1), ("ready-nothing-listens-3s", 3)] {
-        let port = free_port().unwrap();
+        // Bound but not listening: connections are refused, and nobody else can take the port meanwhile.
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = silent.local_addr().unwrap().port();
         let start = Instant::now();
         assert_eq!(probe(port, Duration::from_secs(timeout)).await, recorded(case), "{case}");
         assert!(start.elapsed() >= Duration::from_secs(timeout), "{case}");
