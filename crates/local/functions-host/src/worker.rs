@@ -73,7 +73,20 @@ pub(crate) struct Worker {
 }
 
 /// Finds a free port. It is kept for every start of the process, as the host does.
+///
+/// It lies below the ports that systems hand out by themselves (from 32768 on Linux), so that between this look and
+/// the process's binding nobody gets it by chance.
 pub(crate) fn free_port() -> Result<u16, HostError> {
+    let is_free = |port: &u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).is_ok();
+    let random = || {
+        let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+        // Less than 12,000, so it fits.
+        20_000 + u16::try_from(high % 12_000).unwrap_or(0)
+    };
+    std::iter::repeat_with(random).take(100).find(is_free).map_or_else(any_free_port, Ok)
+}
+
+fn any_free_port() -> Result<u16, HostError> {
     TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::TRACES;
 use super::replay::{Replay, answer};
-use crate::worker::{free_port, probe};
+use crate::worker::probe;
 
 fn recorded(case: &str) -> bool {
     TRACES[case]["outcome"]["result"].as_bool().unwrap()
@@ -43,11 +43,13 @@ async fn a_reset_connection_counts_as_ready() {
 
 #[tokio::test]
 async fn a_server_that_comes_late_is_found() {
-    let port = free_port().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
         // The delay is what the case is about.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let listener = socket.listen(16).unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 1024];
         assert_ne!(stream.read(&mut request).await.unwrap(), 0);
