@@ -39,7 +39,7 @@ const NO_ROOM_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long after an end the point is looked at again: later than the longest invocation (the function
 /// time-out, five minutes) and a straggling write of it can live.
-pub(crate) const SECOND_LOOK: SignedDuration = SignedDuration::from_mins(15);
+const SECOND_LOOK: SignedDuration = SignedDuration::from_mins(15);
 
 /// How a reconcile ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -400,7 +400,7 @@ async fn settle_grant(
 }
 
 /// Makes sure that `point` is looked at once more when every straggler of this moment is gone.
-async fn look_again(ajar: &Ajar, point: &ResourceId, now: Timestamp) -> Result<(), AccessError> {
+pub(crate) async fn look_again(ajar: &Ajar, point: &ResourceId, now: Timestamp) -> Result<(), AccessError> {
     due::note(ajar, now + SECOND_LOOK, Task::Look { point: point.clone() }).await.map(|_| ())
 }
 

@@ -7,7 +7,7 @@ use crate::document::{Document, stored};
 use crate::due::{self, Due, DueRef, Task};
 use crate::error::AccessError;
 use crate::ports::store::{Range, Table};
-use crate::reconcile::{self, Outcome, SECOND_LOOK};
+use crate::reconcile::{self, Outcome};
 use crate::store_marker;
 use ajar_network::resource_id::ResourceId;
 use futures::stream::{self, StreamExt};
@@ -163,8 +163,7 @@ async fn reconcile_due(ajar: &Ajar, point: &ResourceId, group: &[DueRef]) -> Res
     }
     for row in group {
         if matches!(row.due.task, Task::Expire { .. }) {
-            let at = ajar.ports.clock.now() + SECOND_LOOK;
-            due::note(ajar, at, Task::Look { point: point.clone() }).await?;
+            reconcile::look_again(ajar, point, ajar.ports.clock.now()).await?;
         }
         due::forget(ajar, row).await?;
     }
