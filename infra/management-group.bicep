@@ -1,0 +1,40 @@
+// Ajar with its role in a management group, so that a new subscription below it needs no new assignment. `az deployment
+// mg create`; azd deploys main.bicep only. Events are still wanted of each subscription, and `subscriptions` still
+// says which are looked after.
+targetScope = 'managementGroup'
+
+@description('The subscription that Ajar runs in.')
+param hostingSubscription string
+
+@description('As in main.bicep.')
+param environmentName string
+@description('As in main.bicep.')
+param location string
+@description('As in main.bicep.')
+param deployment string = 'prod'
+@description('As in main.bicep.')
+param clientId string
+@description('As in main.bicep.')
+param subscriptions string[]
+@description('As in main.bicep.')
+param alertEmails string[] = []
+@description('As in main.bicep.')
+param tags { *: string } = {}
+
+module ajar 'main.bicep' = {
+  scope: subscription(hostingSubscription)
+  params: {
+    environmentName: environmentName
+    location: location
+    deployment: deployment
+    clientId: clientId
+    subscriptions: subscriptions
+    assignRoleInSubscriptions: false
+    alertEmails: alertEmails
+    tags: tags
+  }
+}
+
+module role 'modules/role-management-group.bicep' = {
+  params: { deployment: deployment, principalId: ajar.outputs.AJAR_PRINCIPAL_ID }
+}
