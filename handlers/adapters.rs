@@ -6,6 +6,7 @@ use crate::system::{RandomIds, SystemClock};
 use ajar_access::ports::Ports;
 use ajar_access::ports::clock::Clock;
 use ajar_access::ports::identity::{Authenticator, Tokens};
+use ajar_access::ports::notifier::Notifier;
 use ajar_access::ports::store::Store;
 use ajar_access::{Ajar, Settings};
 use ajar_arm::ResourceManager;
@@ -13,6 +14,7 @@ use ajar_bus::{Namespace, ServiceBus};
 use ajar_embedded_store::EmbeddedStore;
 use ajar_entra::{EntraAuthenticator, ManagedIdentity};
 use ajar_tables::TableStore;
+use ajar_webhooks::{Address, SigningSecret, Webhook};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -57,6 +59,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
     };
     let authenticator = EntraAuthenticator::new(&configuration.callers, client.clone(), clock.clone())
         .map_err(about("AJAR_AUTHORITY, AJAR_TENANT_ID or AJAR_AUDIENCE"))?;
+    let notifiers = notifiers(configuration, &clock)?;
     Ok(World {
         ajar: Ajar {
             settings: Settings {
@@ -67,12 +70,26 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
                 store,
                 azure: Arc::new(azure),
                 bus: Arc::new(ServiceBus::new(namespace, tokens, client)),
+                notifiers,
                 clock,
                 ids: Arc::new(RandomIds),
             },
         },
         authenticator: Arc::new(authenticator),
     })
+}
+
+/// The channels that are configured.
+fn notifiers(
+    configuration: &Configuration,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Arc<dyn Notifier>>, ConfigurationError> {
+    let Some(webhook) = &configuration.webhook else { return Ok(Vec::new()) };
+    let address = Address::parse(&webhook.url).map_err(about("AJAR_WEBHOOK_URL"))?;
+    let secret = SigningSecret::parse(&webhook.secret).map_err(about("AJAR_WEBHOOK_SECRET"))?;
+    let deployment = configuration.deployment.name.to_string();
+    let webhook = Webhook::new(address, secret, deployment, Arc::clone(clock)).map_err(about("TLS"))?;
+    Ok(vec![Arc::new(webhook)])
 }
 
 fn about<E: Display>(setting: &'static str) -> impl FnOnce(E) -> ConfigurationError {

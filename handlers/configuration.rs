@@ -14,6 +14,7 @@ pub(crate) struct Configuration {
     pub(crate) arm_endpoint: String,
     pub(crate) store: StoreConfiguration,
     pub(crate) bus: BusConfiguration,
+    pub(crate) webhook: Option<WebhookConfiguration>,
 }
 
 /// What this deployment is and looks after.
@@ -38,6 +39,14 @@ pub(crate) struct BusConfiguration {
     pub(crate) namespace: String,
     /// `AJAR_SERVICE_BUS_ENDPOINT`: a local broker to send to instead.
     pub(crate) endpoint: Option<String>,
+}
+
+/// Who is told what happens.
+pub(crate) struct WebhookConfiguration {
+    /// `AJAR_WEBHOOK_URL`: where it is posted. Its path may be a secret.
+    pub(crate) url: String,
+    /// `AJAR_WEBHOOK_SECRET`: what it is signed with, `whsec_...`.
+    pub(crate) secret: String,
 }
 
 /// Settings that are missing or cannot work.
@@ -96,6 +105,7 @@ impl Configuration {
             |value| Some(value.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>()),
         );
         let store = read_store(&mut reader);
+        let webhook = read_webhook(&mut reader);
         let namespace = reader.required(
             "ServiceBusConnection__fullyQualifiedNamespace",
             "the Service Bus namespace's full host name, such as contoso.servicebus.windows.net",
@@ -118,13 +128,14 @@ impl Configuration {
                 Some(store),
                 Some(namespace),
                 Ok(identity),
-            ) => Ok(Configuration {
+            ) if reader.problems.is_empty() => Ok(Configuration {
                 deployment: DeploymentConfiguration { name, subscriptions },
                 callers: AuthenticatorSettings { authority, tenant, audiences },
                 identity,
                 arm_endpoint,
                 store,
                 bus: BusConfiguration { namespace, endpoint },
+                webhook,
             }),
             _ => Err(ConfigurationError(reader.problems)),
         }
@@ -140,6 +151,21 @@ fn read_store<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<S
             reader.problems.push(format!(
                 "AJAR_TABLES_ENDPOINT and AJAR_STORE_FILE {how}: set one, the first to \
                  https://<account>.table.core.windows.net, or, to try Ajar out, the second to a file"
+            ));
+            None
+        }
+    }
+}
+
+fn read_webhook<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<WebhookConfiguration> {
+    match (reader.optional("AJAR_WEBHOOK_URL"), reader.optional("AJAR_WEBHOOK_SECRET")) {
+        (Some(url), Some(secret)) => Some(WebhookConfiguration { url, secret }),
+        (None, None) => None,
+        (url, _) => {
+            let missing = if url.is_some() { "AJAR_WEBHOOK_SECRET" } else { "AJAR_WEBHOOK_URL" };
+            reader.problems.push(format!(
+                "{missing} is not set although the other one is: AJAR_WEBHOOK_URL and AJAR_WEBHOOK_SECRET say together \
+                 who is told what happens"
             ));
             None
         }
@@ -196,6 +222,21 @@ mod tests {
                 };
                 assert!(error.0.len() == 1 && error.0[0].contains(name), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn a_webhook_needs_both_its_settings_and_its_secret_is_not_shown() {
+        let settings = [("AJAR_WEBHOOK_URL", "https://h.example/x"), ("AJAR_WEBHOOK_SECRET", "whsec_hidden")];
+        assert!(read(|_| {}).unwrap().webhook.is_none());
+        let both = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert!(read(|all| all.extend(both.clone())).unwrap().webhook.is_some());
+        for (index, (missing, _)) in settings.iter().enumerate() {
+            let Err(error) = read(|all| all.extend([both[1 - index].clone()])) else {
+                panic!("{missing} is not needed")
+            };
+            assert!(error.0.len() == 1 && error.0[0].starts_with(missing), "{error}");
+            assert!(!error.to_string().contains("hidden") && !error.to_string().contains("h.example"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which function does what: each name is a folder here with its `function.json`.
 
 use crate::adapters::World;
-use crate::{process_request, reconcile, sweep_expired};
+use crate::{notify, process_request, reconcile, sweep_expired};
 use ajar_access::Ajar;
 use custom_handler::Functions;
 
@@ -9,10 +9,12 @@ use custom_handler::Functions;
 pub(crate) fn functions(World { ajar, authenticator }: World) -> Functions {
     let with = |ajar: &Ajar| ajar.clone();
     let (requests, points, sweeps) = (with(&ajar), with(&ajar), with(&ajar));
+    let notifications = with(&ajar);
     Functions::new()
         .http(ajar_http_api::router(ajar, authenticator))
         .queue("process_request", move |message, _| process_request::run(requests.clone(), message))
         .queue("reconcile", move |message, _| reconcile::run(points.clone(), message))
+        .queue("notify", move |message, _| notify::run(notifications.clone(), message))
         .timer("sweep_expired", move |event, _| sweep_expired::run(sweeps.clone(), event))
 }
 
@@ -27,6 +29,6 @@ mod tests {
         let world = World { ajar: Fakes::new().ajar, authenticator: Arc::new(FakeAuthenticator) };
         let registered = functions(world);
         assert_eq!(registered.check_against(env!("CARGO_MANIFEST_DIR")), Ok(()));
-        assert_eq!(registered.names().count(), 3);
+        assert_eq!(registered.names().count(), 4);
     }
 }

@@ -3,6 +3,7 @@
 mod adapters;
 mod configuration;
 mod functions;
+mod notify;
 mod process_request;
 mod reconcile;
 mod sweep_expired;

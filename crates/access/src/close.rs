@@ -6,6 +6,7 @@ use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
+use crate::notification::Happened;
 use crate::permission::{self, Action};
 use crate::ports::identity::Caller;
 use crate::request::AccessRequest;
@@ -48,7 +49,8 @@ pub(crate) async fn end(
             }
             _ => false,
         };
-        Ok(step.then(|| Step::by(by, what)))
+        let told = (request.status == Status::Cancelled).then_some(Happened::Cancelled);
+        Ok(step.then(|| Step::by(by, what).telling(told)))
     })
     .await?;
     if let Some(request) = &ended {

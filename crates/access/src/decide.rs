@@ -7,6 +7,7 @@ use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
+use crate::notification::Happened;
 use crate::permission::{self, Action};
 use crate::point::{self, Grant, StoreOrAccess, grant_row};
 use crate::policy::{JitPolicy, PolicyState};
@@ -76,7 +77,8 @@ async fn deny(ajar: &Ajar, id: &RequestId, reason: String) -> Result<Option<Acce
             return Ok(None);
         }
         request.reason = Some(reason.clone());
-        Ok(Some(Step::own(format!("denied: {reason}"))))
+        let told = Happened::Refused { reason: reason.clone() };
+        Ok(Some(Step::own(format!("denied: {reason}")).telling(told)))
     })
     .await
 }

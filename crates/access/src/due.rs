@@ -7,6 +7,7 @@ use crate::Ajar;
 use crate::document::{Document, encode};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
+use crate::outbox::OutboxPlace;
 use crate::ports::store::{Change, Etag, StoreError, Table};
 use crate::request_id::RequestId;
 use ajar_network::resource_id::ResourceId;
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// How long after a change its due row comes up: the message normally does the work before that, and the
 /// sweep would only do it twice.
 pub(crate) const GUARD_DELAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long a row is kept whose subject is not there yet: whoever wrote it may be about to write that.
+pub(crate) const ORPHAN_KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +52,11 @@ pub(crate) enum Task {
         /// The enforcement point.
         point: ResourceId,
     },
+    /// A notification that still has to be delivered.
+    Notify {
+        /// Its outbox row.
+        place: OutboxPlace,
+    },
 }
 
 impl Task {
@@ -58,6 +67,7 @@ impl Task {
             Task::Reconcile { .. } => "reconcile",
             Task::Expire { .. } => "expire",
             Task::Look { .. } => "look",
+            Task::Notify { .. } => "notify",
         }
     }
 
@@ -69,6 +79,7 @@ impl Task {
             Task::Expire { point, request } => {
                 format!("{}-{}", digest(&point.to_lowercase(), 32), request.as_str())
             }
+            Task::Notify { place } => digest(&format!("{}/{}", place.partition, place.row), 32),
         }
     }
 }

@@ -6,10 +6,13 @@ use crate::document::{Document, Stored, decode, encode, stored};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
 use crate::life_cycle::Status;
+use crate::notification::{Happened, Notification, Subject};
+use crate::outbox::{self, Beside, Noted};
 use crate::ports::identity::Caller;
 use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
+use futures::future::try_join;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -54,18 +57,27 @@ impl Document for Head {
 }
 
 /// What to write into the history about a change.
+#[derive(Clone)]
 pub(crate) struct Step {
     pub(crate) by: Option<Caller>,
     pub(crate) what: String,
+    /// What people are told of it.
+    pub(crate) tells: Option<Happened>,
 }
 
 impl Step {
     pub(crate) fn by(caller: &Caller, what: impl Into<String>) -> Step {
-        Step { by: Some(caller.clone()), what: what.into() }
+        Step { by: Some(caller.clone()), what: what.into(), tells: None }
     }
 
     pub(crate) fn own(what: impl Into<String>) -> Step {
-        Step { by: None, what: what.into() }
+        Step { by: None, what: what.into(), tells: None }
+    }
+
+    /// Tells people of it, once it has happened.
+    pub(crate) fn telling(mut self, happened: impl Into<Option<Happened>>) -> Step {
+        self.tells = happened.into();
+        self
     }
 }
 
@@ -101,7 +113,7 @@ pub(crate) async fn entries(ajar: &Ajar, id: &RequestId) -> Result<Vec<Entry>, A
 pub(crate) async fn create(ajar: &Ajar, request: AccessRequest, step: Step) -> Result<(), AccessError> {
     let id = request.id.clone();
     change(ajar, &id, |existing| match existing {
-        None => Ok(Some((request.clone(), Step { by: step.by.clone(), what: step.what.clone() }))),
+        None => Ok(Some((request.clone(), step.clone()))),
         // The answer to an earlier attempt of ours was lost.
         Some(_) => Ok(None),
     })
@@ -137,9 +149,13 @@ async fn change(
         let Some((mut request, step)) = next(existing.as_ref().map(|stored| stored.content.clone()))? else {
             return Ok(existing.map(|stored| stored.content));
         };
-        let head_before = store.get(Table::Requests, &partition, &head_row()).await?;
-        let head: Head = head_before.as_ref().map(decode).transpose()?.unwrap_or_default();
         request.history += 1;
+        let (head_before, noted) = try_join(
+            async { Ok(store.get(Table::Requests, &partition, &head_row()).await?) },
+            tell(ajar, &partition, &request, step.tells),
+        )
+        .await?;
+        let head: Head = head_before.as_ref().map(decode).transpose()?.unwrap_or_default();
         let entry = encode(&Entry {
             request: id.clone(),
             sequence: request.history,
@@ -152,7 +168,7 @@ async fn change(
         let head_after = encode(&Head { hash: digest(&entry, 64), entries: head.entries + 1 })?;
         let document = encode(&request)?;
         let row = request_row(id);
-        let changes = [
+        let mut changes = vec![
             match existing {
                 Some(stored) => Change::Replace { row, document, etag: stored.etag },
                 None => Change::Insert { row, document },
@@ -163,9 +179,14 @@ async fn change(
                 None => Change::Insert { row: head_row(), document: head_after },
             },
         ];
+        changes.extend(noted.changes.iter().cloned());
         match store.commit(Table::Requests, &partition, &changes).await {
-            Ok(_) => return Ok(Some(request)),
+            Ok(_) => {
+                noted.send(ajar).await;
+                return Ok(Some(request));
+            }
             Err(StoreError::Conflict) => {
+                noted.withdraw(ajar).await?;
                 // Whoever won is done; those who lost come back one after another.
                 ajar.ports.clock.sleep(SignedDuration::from_millis(i64::from(attempt % 10) * 5)).await;
             }
@@ -173,6 +194,21 @@ async fn change(
         }
     }
     Err(StoreError::Conflict.into())
+}
+
+/// Notes what people are told of a step. The id is that of the step, so that no step is ever told twice.
+async fn tell(
+    ajar: &Ajar,
+    partition: &Key,
+    request: &AccessRequest,
+    happened: Option<Happened>,
+) -> Result<Noted, AccessError> {
+    let Some(happened) = happened.filter(|_| !ajar.ports.notifiers.is_empty()) else {
+        return Ok(Noted::nothing());
+    };
+    let id = format!("{}-{}", request.id, request.history);
+    let notification = Notification::new(id, ajar.ports.clock.now(), happened, Subject::from(request));
+    outbox::note(ajar, Beside::Requests, partition, &notification).await
 }
 
 /// Checks the chain of a VM's history: every entry's hash is the next one's `previous`, and the last is the

@@ -13,6 +13,8 @@ pub mod keys;
 mod lease;
 pub mod life_cycle;
 pub mod message;
+pub mod notification;
+pub mod outbox;
 mod permission;
 mod point;
 pub mod policy;

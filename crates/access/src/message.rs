@@ -7,7 +7,8 @@
 use crate::Ajar;
 use crate::decide;
 use crate::error::AccessError;
-use crate::ports::bus::{Queue, ReconcileMessage, RequestMessage};
+use crate::outbox;
+use crate::ports::bus::{NotificationMessage, Queue, ReconcileMessage, RequestMessage};
 use crate::reconcile::{self, Outcome};
 use crate::request_id::RequestId;
 use crate::send;
@@ -41,6 +42,18 @@ pub async fn on_reconcile_message(ajar: &Ajar, message: ReconcileMessage) {
             let next = ReconcileMessage { attempt: message.attempt + 1, ..message };
             again(ajar, Queue::Reconcile, &next, next.attempt, &error).await;
         }
+    }
+}
+
+/// Handles a message on [`Queue::Notifications`].
+pub async fn on_notification_message(ajar: &Ajar, message: NotificationMessage) {
+    match outbox::deliver(ajar, &message.place).await {
+        Ok(()) => {}
+        // Its guard brings it back: a copy now would be one more thing to send while something is down.
+        Err(error) if error.is_temporary() => {
+            tracing::warn!(error = error.log_text(), "a notification waits for the sweep");
+        }
+        Err(error) => park(ajar, &message, &error.log_text()).await,
     }
 }
 

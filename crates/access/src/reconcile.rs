@@ -7,6 +7,7 @@ use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::lease::{self, Held};
 use crate::life_cycle::{Event, Status};
+use crate::notification::Happened;
 use crate::point::{self, Grant, Originals, PointRows, StoreOrAccess, grant_row, policy_row};
 use crate::policy::PolicyState;
 use crate::policy_store;
@@ -299,7 +300,8 @@ async fn refuse_openings(
                 return Ok(None);
             }
             request.reason = Some(reason.clone());
-            Ok(Some(Step::own(reason.clone())))
+            let told = Happened::Hindered { reason: reason.clone() };
+            Ok(Some(Step::own(reason.clone()).telling(told)))
         })
         .await?;
     }
@@ -419,6 +421,7 @@ async fn seen(
             return Ok(None);
         }
         place.status = status;
+        let mut told = None;
         let step = match status {
             PointStatus::Shut => {
                 if matches!(request.status, Status::Opening | Status::Active) {
@@ -427,6 +430,7 @@ async fn seen(
                 }
                 if request.points.iter().all(|place| place.status == PointStatus::Shut) {
                     let _ = request.apply(Event::SeenShut);
+                    told = request.close_reason.map(|reason| Happened::Closed { reason });
                 }
                 format!("seen shut at {}", point.name())
             }
@@ -435,11 +439,12 @@ async fn seen(
                     && request.apply(Event::SeenOpen).is_ok()
                 {
                     request.reason = None;
+                    told = request.end.map(|end| Happened::Opened { end });
                 }
                 format!("seen open at {}", point.name())
             }
         };
-        Ok(Some(Step::own(step)))
+        Ok(Some(Step::own(step).telling(told)))
     })
     .await?;
     Ok(())

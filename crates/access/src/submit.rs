@@ -6,6 +6,7 @@ use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::keys::Key;
 use crate::life_cycle::Status;
+use crate::notification::Happened;
 use crate::permission::{self, Action};
 use crate::policy;
 use crate::policy::{JitPolicy, PolicyState};
@@ -60,7 +61,8 @@ pub(crate) async fn submit_wish(
         history: 0,
         guard: Some(guard),
     };
-    history::create(ajar, request.clone(), Step::by(caller, format!("asked for access: {what}"))).await?;
+    let step = Step::by(caller, format!("asked for access: {what}")).telling(Happened::Asked);
+    history::create(ajar, request.clone(), step).await?;
     let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
     ajar.ports.store.commit(Table::Inbox, &inbox_partition(&caller.object_id), &[inbox]).await?;
     send::send_request(ajar, &id).await;

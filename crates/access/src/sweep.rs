@@ -4,8 +4,9 @@ use crate::Ajar;
 use crate::configure;
 use crate::decide::{self, Decided};
 use crate::document::{Document, stored};
-use crate::due::{self, Due, DueRef, Task};
+use crate::due::{self, Due, DueRef, ORPHAN_KEPT, Task};
 use crate::error::AccessError;
+use crate::outbox;
 use crate::ports::store::{Range, Table};
 use crate::reconcile::{self, Outcome};
 use crate::store_marker;
@@ -22,9 +23,6 @@ const CONCURRENCY: usize = 8;
 
 /// After so long a sweep begins nothing new: the next one runs every minute.
 const LONGEST: SignedDuration = SignedDuration::from_secs(40);
-
-/// How long a row is kept whose subject is not there yet: whoever wrote it may be about to write that.
-const ORPHAN_KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -118,6 +116,7 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(Timestamp, String), Vec<DueRef>> {
         let subject = match &row.due.task {
             Task::Decide { request } => request.as_str().to_owned(),
             Task::Project { vm } => vm.to_lowercase(),
+            Task::Notify { place } => format!("{}/{}", place.partition, place.row),
             Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
                 point.to_lowercase()
             }
@@ -146,6 +145,16 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
             }
         }
         Task::Project { vm } => configure::project(ajar, vm).await?,
+        Task::Notify { place } => {
+            let mut done = 0;
+            for row in group {
+                if outbox::send_again(ajar, row, place).await? {
+                    due::forget(ajar, row).await?;
+                    done += 1;
+                }
+            }
+            return Ok(done);
+        }
         Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
             return reconcile_due(ajar, point, group).await;
         }

@@ -3,9 +3,11 @@
 
 mod azure;
 mod memory_store;
+mod notifier;
 
 pub use azure::FakeAzure;
 pub use memory_store::MemoryStore;
+pub use notifier::FakeNotifier;
 
 use crate::ports::Ports;
 use crate::ports::bus::{Bus, BusError, Message, Queue};
@@ -229,11 +231,19 @@ impl World {
                 store: store.clone(),
                 azure: azure.clone(),
                 bus: bus.clone(),
+                notifiers: Vec::new(),
                 clock: clock.clone(),
                 ids: Arc::new(CountingIds::default()),
             },
         };
         World { store, azure, bus, clock, budget, ajar }
+    }
+
+    /// Opens a channel on which people are told what happens, and returns it. Without one nothing is noted.
+    pub fn listen(&mut self) -> Arc<FakeNotifier> {
+        let notifier = Arc::new(FakeNotifier::new(Arc::clone(&self.budget)));
+        self.ajar.ports.notifiers.push(notifier.clone());
+        notifier
     }
 
     /// Delivers every visible message, and those they cause, until none is left.
@@ -260,6 +270,12 @@ impl World {
             },
             Queue::Reconcile => match serde_json::from_str(body) {
                 Ok(read) => message::on_reconcile_message(&self.ajar, read).await,
+                Err(error) => {
+                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+                }
+            },
+            Queue::Notifications => match serde_json::from_str(body) {
+                Ok(read) => message::on_notification_message(&self.ajar, read).await,
                 Err(error) => {
                     message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
                 }

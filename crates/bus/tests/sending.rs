@@ -127,11 +127,14 @@ async fn a_message_arrives_with_a_bearer_token_and_no_signature() {
 #[tokio::test]
 async fn each_queue_has_its_own_address() {
     let broker = Broker::start().await;
-    for queue in [Queue::AccessRequests, Queue::Reconcile, Queue::Parked] {
+    for queue in [Queue::AccessRequests, Queue::Reconcile, Queue::Notifications, Queue::Parked] {
         broker.bus().send(queue, message(None)).await.unwrap();
     }
     let paths: Vec<_> = broker.seen().into_iter().map(|seen| seen.path).collect();
-    assert_eq!(paths, ["/access-requests/messages", "/reconcile/messages", "/parked/messages"]);
+    assert_eq!(
+        paths,
+        ["/access-requests/messages", "/reconcile/messages", "/notifications/messages", "/parked/messages"]
+    );
 }
 
 #[tokio::test]

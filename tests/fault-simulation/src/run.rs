@@ -127,6 +127,7 @@ fn ajar(world: &World, instance: usize) -> Ajar {
             subscriptions: vec![SUBSCRIPTION.to_owned()],
         },
         ports: Ports {
+            notifiers: Vec::new(),
             store: Arc::new(Tables { world: world.clone(), instance }),
             azure: Arc::new(Arm { world: world.clone(), instance }),
             bus: Arc::new(Sender { world: world.clone(), instance }),

@@ -1,5 +1,6 @@
 //! Sending work to queues. Receiving is the Functions host's part.
 
+use crate::outbox::OutboxPlace;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -11,6 +12,8 @@ pub enum Queue {
     AccessRequests,
     /// Enforcement points to be brought to their desired state: [`ReconcileMessage`].
     Reconcile,
+    /// What people are to be told: [`NotificationMessage`].
+    Notifications,
     /// Work that was given up, for a person to look at.
     Parked,
 }
@@ -21,6 +24,7 @@ impl Queue {
         match self {
             Queue::AccessRequests => "access-requests",
             Queue::Reconcile => "reconcile",
+            Queue::Notifications => "notifications",
             Queue::Parked => "parked",
         }
     }
@@ -46,6 +50,14 @@ pub struct ReconcileMessage {
     /// How often this work has been tried before; 0 at first.
     #[serde(default)]
     pub attempt: u32,
+}
+
+/// Body of a message on [`Queue::Notifications`]: which stored notification to deliver. It carries no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NotificationMessage {
+    /// Where it is stored.
+    pub place: OutboxPlace,
 }
 
 /// A message to send.

@@ -4,6 +4,7 @@ pub mod azure;
 pub mod bus;
 pub mod clock;
 pub mod identity;
+pub mod notifier;
 pub mod store;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub struct Ports {
     pub azure: Arc<dyn azure::Azure>,
     /// Queued work.
     pub bus: Arc<dyn bus::Bus>,
+    /// The channels on which people and other systems are told what happens; none when empty.
+    pub notifiers: Vec<Arc<dyn notifier::Notifier>>,
     /// Time.
     pub clock: Arc<dyn clock::Clock>,
     /// Fresh identifiers.
