@@ -3,6 +3,7 @@
 
 use crate::configuration::{Configuration, ConfigurationError, StoreConfiguration};
 use crate::system::{RandomIds, SystemClock};
+use ajar_access::permission::RecentPermissions;
 use ajar_access::ports::Ports;
 use ajar_access::ports::clock::Clock;
 use ajar_access::ports::identity::{Authenticator, Tokens};
@@ -74,6 +75,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
                 clock,
                 ids: Arc::new(RandomIds),
             },
+            permissions: RecentPermissions::default(),
         },
         authenticator: Arc::new(authenticator),
     })

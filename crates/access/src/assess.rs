@@ -3,7 +3,7 @@
 use crate::Ajar;
 use crate::configure;
 use crate::error::AccessError;
-use crate::permission::{self, Action};
+use crate::permission::{self, Action, Operation};
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
 use crate::ports::identity::Caller;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// not exist.
 pub async fn assess_vm(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Assessment, AccessError> {
     configure::check_subscription(ajar, vm)?;
-    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadVm]).await?;
+    permission::require(ajar, caller, vm, Operation::Assess).await?;
     let policy = policy_store::read(ajar, vm).await?.map(|stored| stored.content);
     let estate = Estate::from_resources(ajar.ports.azure.vm_estate(vm).await?);
     let jit = jit_status(ajar, policy.as_ref()).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn readable<'a>(
         by_scope.entry(scope).or_default().push(vm.clone());
     }
     let scopes: BTreeSet<String> = by_scope.keys().cloned().collect();
-    let permitted = permission::permitted_scopes(ajar.ports.azure.as_ref(), caller, scopes, action).await?;
+    let permitted = permission::permitted_scopes(ajar, caller, scopes, action).await?;
     Ok(permitted.into_iter().filter_map(|scope| by_scope.remove(&scope)).flatten().collect())
 }
 

@@ -16,11 +16,11 @@ pub use shape::{PolicyBody, PolicyProperties, PortTerms, VmTerms};
 pub use view::{AzurePolicy, AzureRequest, OpenedPort, OpenedVm};
 
 use crate::Ajar;
-use crate::configure::{self, CONFIGURE};
+use crate::configure;
 use crate::document::{Document, Stored, encode, stored};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
-use crate::permission::{self, Action};
+use crate::permission::{self, Action, Operation};
 use crate::policy::PolicyTerms;
 use crate::policy_store;
 use crate::ports::identity::Caller;
@@ -167,7 +167,7 @@ pub async fn put(
     }
     let mut enabling: Vec<(ResourceId, PolicyTerms)> = Vec::new();
     for (vm, terms) in listed {
-        permission::require(ajar.ports.azure.as_ref(), caller, &vm, &CONFIGURE).await?;
+        permission::require(ajar, caller, &vm, Operation::Configure).await?;
         configure::enforcement_points(&ajar.ports.azure.vm_estate(&vm).await?, &vm)?;
         let existing = policy_store::read(ajar, &vm).await?;
         enabling.push((vm, shape::keeping(terms, existing.map(|existing| existing.content))));
@@ -176,7 +176,7 @@ pub async fn put(
     leaving.retain(|vm| !wanted.iter().any(|wanted| is_same(vm, wanted)));
     let leaving = only_here(ajar, address, leaving).await?;
     for vm in &leaving {
-        permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
+        permission::require(ajar, caller, vm, Operation::Configure).await?;
     }
 
     let address = before.as_ref().map_or(address, |before| &before.content.address).clone();
@@ -209,7 +209,7 @@ pub async fn delete(ajar: &Ajar, caller: &Caller, address: &PolicyAddress) -> Re
     let Some(before) = read(ajar, address).await? else { return Ok(false) };
     let leaving = only_here(ajar, address, members(Some(&before.content))).await?;
     for vm in &leaving {
-        permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
+        permission::require(ajar, caller, vm, Operation::Configure).await?;
     }
     let resource = Resource { virtual_machines: Vec::new(), leaving, ..before.content };
     let etag = write(ajar, &resource, Some(before.etag)).await?;
@@ -248,8 +248,7 @@ pub async fn list(ajar: &Ajar, caller: &Caller, scope: &ListScope) -> Result<Vec
     });
     let groups: BTreeSet<String> =
         resources.iter().map(|resource| lower(&resource.address.group_scope())).collect();
-    let azure = ajar.ports.azure.as_ref();
-    let readable = permission::permitted_scopes(azure, caller, groups, Action::ReadPolicy).await?;
+    let readable = permission::permitted_scopes(ajar, caller, groups, Action::ReadPolicy).await?;
     let mut policies = Vec::new();
     for resource in resources {
         if readable.contains(&lower(&resource.address.group_scope())) {
@@ -344,16 +343,7 @@ async fn check_group(
     action: Action,
 ) -> Result<(), AccessError> {
     check_subscription(ajar, &address.subscription)?;
-    let scope = address.group_scope();
-    let azure = ajar.ports.azure.as_ref();
-    if permission::permitted_scopes(azure, caller, [scope.clone()], action).await?.is_empty() {
-        return Err(AccessError::Forbidden(format!(
-            "{} needs the permission {} on {scope}: ask whoever assigns Azure roles there for a role that has it",
-            caller.name,
-            action.name()
-        )));
-    }
-    Ok(())
+    permission::require_on(ajar, caller, &address.group_scope(), action).await
 }
 
 async fn read(ajar: &Ajar, address: &PolicyAddress) -> Result<Option<Stored<Resource>>, AccessError> {

@@ -7,7 +7,7 @@ use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
 use crate::notification::Happened;
-use crate::permission::{self, Action};
+use crate::permission::{self, Operation};
 use crate::ports::identity::Caller;
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
@@ -22,8 +22,7 @@ pub async fn revoke(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<Acce
     let missing = || AccessError::NotFound(format!("there is no request `{id}`"));
     let found = history::read(ajar, id).await?.ok_or_else(missing)?.content;
     if found.requester.object_id != caller.object_id {
-        let needed = [Action::WritePolicy, Action::WriteVm];
-        permission::require(ajar.ports.azure.as_ref(), caller, &found.wish.vm, &needed).await?;
+        permission::require(ajar, caller, &found.wish.vm, Operation::EndAnother).await?;
     }
     end(ajar, id, caller, CloseReason::Revoked, "ended").await?.ok_or_else(missing)
 }

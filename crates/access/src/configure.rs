@@ -9,7 +9,7 @@ use crate::document::Stored;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::life_cycle::CloseReason;
-use crate::permission::{self, Action};
+use crate::permission::{self, Operation};
 use crate::point::{self, ProjectedPolicy, StoreOrAccess, policy_row};
 use crate::policy::{JitPolicy, PolicyInput, PolicyPoint, PolicyState, PolicyTerms};
 use crate::policy_store;
@@ -27,8 +27,6 @@ use std::net::IpAddr;
 
 /// How often a change of a policy is tried again when others change it at the same time.
 const ATTEMPTS: usize = 20;
-
-pub(crate) const CONFIGURE: [Action; 2] = [Action::WritePolicy, Action::WriteVm];
 
 /// Turns JIT on for a VM, or changes its policy: the ports are shut but for standing exceptions and grants.
 ///
@@ -50,7 +48,7 @@ pub(crate) async fn enable_with(
     terms: PolicyTerms,
 ) -> Result<JitPolicy, AccessError> {
     check_subscription(ajar, vm)?;
-    permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
+    permission::require(ajar, caller, vm, Operation::Configure).await?;
     let resources = ajar.ports.azure.vm_estate(vm).await?;
     let location = location_of(&resources, vm);
     let points = enforcement_points(&resources, vm)?;
@@ -104,7 +102,7 @@ pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Resul
     let vm = input.vm()?;
     let terms = input.terms()?;
     check_subscription(ajar, &vm)?;
-    permission::require(ajar.ports.azure.as_ref(), caller, &vm, &CONFIGURE).await?;
+    permission::require(ajar, caller, &vm, Operation::Configure).await?;
     let resources = ajar.ports.azure.vm_estate(&vm).await?;
     let mut previews = Vec::new();
     for place in enforcement_points(&resources, &vm)? {
@@ -142,7 +140,7 @@ pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Resul
 /// [`AccessError::Forbidden`] without both permissions, [`AccessError::NotFound`] when it is not on.
 pub async fn disable(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<JitPolicy, AccessError> {
     check_subscription(ajar, vm)?;
-    permission::require(ajar.ports.azure.as_ref(), caller, vm, &CONFIGURE).await?;
+    permission::require(ajar, caller, vm, Operation::Configure).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
     let policy = policy_store::change(ajar, vm, |before| {

@@ -8,7 +8,7 @@ use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
 use crate::notification::Happened;
-use crate::permission::{self, Action};
+use crate::permission::{self, Operation};
 use crate::point::{self, Grant, StoreOrAccess, grant_row};
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
@@ -54,8 +54,7 @@ pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<Decided, AccessError>
 /// The policy that allows the request now, or why none does.
 async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPolicy, String>, AccessError> {
     let vm = &request.wish.vm;
-    let needed = [Action::Initiate, Action::ReadVm];
-    match permission::require(ajar.ports.azure.as_ref(), &request.requester, vm, &needed).await {
+    match permission::require_now(ajar, &request.requester, vm, Operation::Request).await {
         Ok(()) => {}
         Err(AccessError::Forbidden(reason)) => return Ok(Err(reason)),
         Err(error) => return Err(error),

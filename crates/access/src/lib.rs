@@ -15,7 +15,7 @@ pub mod life_cycle;
 pub mod message;
 pub mod notification;
 pub mod outbox;
-mod permission;
+pub mod permission;
 mod point;
 pub mod policy;
 mod policy_store;
@@ -50,4 +50,6 @@ pub struct Ajar {
     pub settings: Settings,
     /// The world.
     pub ports: ports::Ports,
+    /// What was read of Azure's roles lately; shared by all that runs in one process.
+    pub permissions: permission::RecentPermissions,
 }

@@ -1,95 +1,141 @@
 //! Azure RBAC: may this principal do this?
 //!
-//! As Defender for Cloud checks it: role assignments at the scope and above, those of the principal's groups
-//! included (Azure Resource Manager answers `assignedTo()` transitively), wildcards, `notActions`, several
-//! roles added up. A condition that is not evaluated here counts as not granted.
+//! As Azure decides for Defender for Cloud: role assignments at the scope and above, those of the principal's
+//! groups included (Azure Resource Manager answers `assignedTo()` transitively, for users, guests, service
+//! principals and managed identities alike), less what deny assignments take away. Assignments that PIM holds
+//! ready (eligible ones) are no role assignments until they are activated, so they do not count.
+//!
+//! What Azure said is used for half a minute (definitions of roles for a minute at most), per process. Before
+//! something is opened it is asked anew. What cannot be read permits nothing.
 
+mod operation;
+mod pattern;
+#[cfg(all(test, feature = "testing"))]
+mod properties;
+mod recent;
+mod standing;
+
+pub use operation::{Action, Operation, Scope};
+
+use crate::Ajar;
 use crate::error::AccessError;
-use crate::ports::azure::{Azure, RoleAssignment, RolePermissions};
+use crate::ports::azure::RolePermissions;
 use crate::ports::identity::Caller;
 use ajar_network::resource_id::ResourceId;
-use futures::future::try_join_all;
-use std::collections::BTreeMap;
+use futures::future::{try_join, try_join_all};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use recent::Recent;
+use standing::{Readings, Standing, Verdict, names_others, role_key};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// An action of Azure RBAC that Ajar asks about.
+/// How many scopes are asked about at once.
+const CONCURRENCY: usize = 8;
+
+/// What was read lately of principals and roles. Cheap to clone: clones share it. One for each process.
+#[derive(Clone, Default)]
+pub struct RecentPermissions(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    standings: Recent<(String, String), Standing>,
+    roles: Recent<String, Vec<RolePermissions>>,
+}
+
+/// How old a reading may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Turn JIT on or off, on the scope of the policy.
-    WritePolicy,
-    /// See a policy and what happened under it.
-    ReadPolicy,
-    /// Ask for access.
-    Initiate,
-    /// Change the VM: the second half of configuring.
-    WriteVm,
-    /// See the VM.
-    ReadVm,
+enum Age {
+    /// As old as [`recent::KEPT`].
+    Recent,
+    /// Read anew.
+    New,
 }
 
-impl Action {
-    /// The action's name (Microsoft's list for JIT: "Permissions needed to configure and use JIT").
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Action::WritePolicy => "Microsoft.Security/locations/jitNetworkAccessPolicies/write",
-            Action::ReadPolicy => "Microsoft.Security/locations/jitNetworkAccessPolicies/read",
-            Action::Initiate => "Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action",
-            Action::WriteVm => "Microsoft.Compute/virtualMachines/write",
-            Action::ReadVm => "Microsoft.Compute/virtualMachines/read",
-        }
-    }
-
-    /// Whether the action is asked about on the VM itself or on the policy's scope, the VM's resource group.
-    fn is_on_vm(self) -> bool {
-        matches!(self, Action::WriteVm | Action::ReadVm)
-    }
-}
-
-/// Checks that `caller` may do all of `actions` for `vm`.
+/// Checks that `caller` may carry out `operation` for `vm`, by what was read in the last half minute.
 ///
 /// # Errors
-/// [`AccessError::Forbidden`] naming the first missing action and its scope; [`AccessError::Unavailable`]
-/// when the assignments could not be read: then nothing is permitted.
+/// [`AccessError::Forbidden`] naming the first missing action, its scope and the reason;
+/// [`AccessError::Unavailable`] when the assignments could not be read: then nothing is permitted.
 pub(crate) async fn require(
-    azure: &dyn Azure,
+    ajar: &Ajar,
     caller: &Caller,
     vm: &ResourceId,
-    actions: &[Action],
+    operation: Operation,
+) -> Result<(), AccessError> {
+    require_for(ajar, caller, vm, operation, Age::Recent).await
+}
+
+/// The same by what Azure says now: for whatever opens something.
+///
+/// # Errors
+/// As [`require`].
+pub(crate) async fn require_now(
+    ajar: &Ajar,
+    caller: &Caller,
+    vm: &ResourceId,
+    operation: Operation,
+) -> Result<(), AccessError> {
+    require_for(ajar, caller, vm, operation, Age::New).await
+}
+
+async fn require_for(
+    ajar: &Ajar,
+    caller: &Caller,
+    vm: &ResourceId,
+    operation: Operation,
+    age: Age,
 ) -> Result<(), AccessError> {
     let group = resource_group_scope(vm)?;
-    let grants = match read_grants(azure, caller, vm.as_str()).await {
+    // One reading at the VM holds what is assigned at its resource group as well.
+    let standing = match standing(ajar, caller, vm.as_str(), age).await {
         // The VM is gone; who may act on its group may still see and end what was done for it.
-        Err(AccessError::NotFound(_)) => read_grants(azure, caller, &group).await?,
+        Err(AccessError::NotFound(_)) => standing(ajar, caller, &group, age).await?,
         other => other?,
     };
-    for action in actions {
-        let scope = if action.is_on_vm() { vm.as_str() } else { group.as_str() };
-        if !is_permitted(&grants, action.name(), scope) {
-            return Err(AccessError::Forbidden(format!(
-                "{} needs the permission {} on {scope}: ask whoever assigns Azure roles there for a role that \
-                 has it",
-                caller.name,
-                action.name()
-            )));
-        }
+    for action in operation.needs() {
+        let scope = match action.scope() {
+            Scope::Vm => vm.as_str(),
+            Scope::Policy => group.as_str(),
+        };
+        check(&standing, caller, *action, scope)?;
     }
     Ok(())
 }
 
-/// Which of `scopes` (resource groups or VMs) `caller` may do `action` on; read once per scope.
+/// Checks that `caller` may do `action` on `scope`, a resource group.
+///
+/// # Errors
+/// As [`require`].
+pub(crate) async fn require_on(
+    ajar: &Ajar,
+    caller: &Caller,
+    scope: &str,
+    action: Action,
+) -> Result<(), AccessError> {
+    let standing = standing(ajar, caller, scope, Age::Recent).await?;
+    check(&standing, caller, action, scope)
+}
+
+/// Which of `scopes` (resource groups) `caller` may do `action` on; read once per scope.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when the assignments could not be read.
 pub(crate) async fn permitted_scopes(
-    azure: &dyn Azure,
+    ajar: &Ajar,
     caller: &Caller,
     scopes: impl IntoIterator<Item = String>,
     action: Action,
 ) -> Result<Vec<String>, AccessError> {
-    let mut permitted = Vec::new();
-    for scope in scopes {
-        let grants = read_grants(azure, caller, &scope).await?;
-        if is_permitted(&grants, action.name(), &scope) {
-            permitted.push(scope);
-        }
-    }
-    Ok(permitted)
+    let permitted: Vec<Option<String>> = stream::iter(scopes.into_iter().collect::<Vec<_>>())
+        .map(|scope| async move {
+            let standing = standing(ajar, caller, &scope, Age::Recent).await?;
+            let is_permitted = matches!(standing.verdict(action, &scope), Verdict::Permitted);
+            Ok::<_, AccessError>(is_permitted.then_some(scope))
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    Ok(permitted.into_iter().flatten().collect())
 }
 
 /// The resource group of a VM, as a scope.
@@ -100,145 +146,75 @@ pub(crate) fn resource_group_scope(vm: &ResourceId) -> Result<String, AccessErro
     Ok(format!("/subscriptions/{}/resourceGroups/{group}", vm.subscription()))
 }
 
-/// What one assignment grants, and from where downwards.
-struct Grant {
-    scope: String,
-    permissions: Vec<RolePermissions>,
-}
-
-async fn read_grants(azure: &dyn Azure, caller: &Caller, scope: &str) -> Result<Vec<Grant>, AccessError> {
-    let assignments: Vec<RoleAssignment> = azure
-        .role_assignments(scope, &caller.object_id)
-        .await?
-        .into_iter()
-        .filter(|assignment| assignment.condition.as_deref().is_none_or(|text| text.trim().is_empty()))
-        .collect();
-    let roles: BTreeMap<String, String> = assignments
-        .iter()
-        .map(|assignment| {
-            (assignment.role_definition_id.to_ascii_lowercase(), assignment.role_definition_id.clone())
-        })
-        .collect();
-    let permissions: BTreeMap<String, Vec<RolePermissions>> =
-        try_join_all(roles.into_iter().map(|(key, id)| async move {
-            azure.role_permissions(&id).await.map(|permissions| (key, permissions))
-        }))
-        .await?
-        .into_iter()
-        .collect();
-    Ok(assignments
-        .into_iter()
-        .map(|assignment| Grant {
-            permissions: permissions
-                .get(&assignment.role_definition_id.to_ascii_lowercase())
-                .cloned()
-                .unwrap_or_default(),
-            scope: assignment.scope,
-        })
-        .collect())
-}
-
-fn is_permitted(grants: &[Grant], action: &str, scope: &str) -> bool {
-    grants.iter().filter(|grant| covers(&grant.scope, scope)).any(|grant| {
-        grant.permissions.iter().any(|permissions| {
-            permissions.actions.iter().any(|pattern| matches(pattern, action))
-                && !permissions.not_actions.iter().any(|pattern| matches(pattern, action))
-        })
-    })
-}
-
-/// Whether `outer` is `inner` or a scope above it. Scopes compare without regard to case, segment by segment.
-fn covers(outer: &str, inner: &str) -> bool {
-    let mut inner = inner.split('/').filter(|segment| !segment.is_empty());
-    outer
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .all(|segment| inner.next().is_some_and(|other| other.eq_ignore_ascii_case(segment)))
-        // Management groups stand above every subscription that Azure reports their assignments for.
-        || outer.to_ascii_lowercase().starts_with("/providers/microsoft.management/managementgroups/")
-}
-
-/// Whether an action pattern, in which `*` stands for any text, matches `action`, without regard to case.
-fn matches(pattern: &str, action: &str) -> bool {
-    let pattern = pattern.to_ascii_lowercase();
-    let action = action.to_ascii_lowercase();
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| action.strip_prefix(first)) else {
-        return false;
+fn check(standing: &Standing, caller: &Caller, action: Action, scope: &str) -> Result<(), AccessError> {
+    let (who, what) = (&caller.name, action.name());
+    let reason = match standing.verdict(action, scope) {
+        Verdict::Permitted => return Ok(()),
+        Verdict::NotGranted { but_for_a_condition } => {
+            let condition = if but_for_a_condition {
+                ". A role assignment with a condition has it, but Ajar does not evaluate conditions: it takes an \
+                 assignment without one"
+            } else {
+                ""
+            };
+            format!(
+                "{who} needs the permission {what} on {scope}: ask whoever assigns Azure roles there for a role that \
+                 has it{condition}"
+            )
+        }
+        Verdict::Denied(denial) => {
+            format!("{who} has no permission {what} on {scope}: {}", denial.explanation())
+        }
     };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        match rest.find(part) {
-            // `find` gives the start of a match, so what follows it is in the text.
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    true
+    Err(AccessError::Forbidden(reason))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INITIATE: &str = "Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action";
-
-    fn grant(scope: &str, actions: &[&str], not_actions: &[&str]) -> Grant {
-        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        Grant {
-            scope: scope.into(),
-            permissions: vec![RolePermissions { actions: owned(actions), not_actions: owned(not_actions) }],
-        }
+/// What Azure says about `caller` at `scope` and above.
+async fn standing(ajar: &Ajar, caller: &Caller, scope: &str, age: Age) -> Result<Arc<Standing>, AccessError> {
+    let kept = &ajar.permissions.0;
+    let key = (caller.object_id.to_ascii_lowercase(), scope.to_ascii_lowercase());
+    let begun = ajar.ports.clock.now();
+    if age == Age::Recent
+        && let Some(standing) = kept.standings.get(&key, begun)
+    {
+        return Ok(standing);
     }
+    let standing = read(ajar, &caller.object_id, scope, age).await?;
+    Ok(kept.standings.keep(key, begun, ajar.ports.clock.now(), standing))
+}
 
-    #[test]
-    fn wildcards_stand_for_any_text_and_case_does_not_count() {
-        for pattern in
-            ["*", INITIATE, "microsoft.security/*", "*/action", "Microsoft.Security/*/initiate/*", "M*n"]
-        {
-            assert!(matches(pattern, INITIATE), "{pattern}");
-        }
-        for pattern in ["", "*/read", "Microsoft.Security", "Microsoft.Security/*/read", "*initiate", "a*"] {
-            assert!(!matches(pattern, INITIATE), "{pattern}");
-        }
-        // An overlap of prefix and suffix is not a match.
-        assert!(!matches("ab*ba", "aba"));
-    }
+async fn read(ajar: &Ajar, principal: &str, scope: &str, age: Age) -> Result<Standing, AccessError> {
+    let azure = ajar.ports.azure.as_ref();
+    let (assignments, denials) =
+        try_join(azure.role_assignments(scope, principal), azure.deny_assignments(scope, None)).await?;
+    // Deny assignments are rare, and most name everybody; groups are asked about only where they matter.
+    let named_in: BTreeSet<String> = if denials.iter().any(|denial| names_others(denial, principal)) {
+        let named = azure.deny_assignments(scope, Some(principal)).await?;
+        named.into_iter().map(|denial| denial.id.to_ascii_lowercase()).collect()
+    } else {
+        BTreeSet::new()
+    };
+    let ids: BTreeMap<String, &str> = assignments
+        .iter()
+        .map(|assignment| (role_key(&assignment.role_definition_id), assignment.role_definition_id.as_str()))
+        .collect();
+    let roles = try_join_all(ids.into_iter().map(|(key, id)| async move {
+        role(ajar, &key, id, age).await.map(|permissions| (key, permissions.as_ref().clone()))
+    }))
+    .await?
+    .into_iter()
+    .collect();
+    Ok(Standing::of(Readings { principal, assignments, roles, denials, named_in }))
+}
 
-    #[test]
-    fn roles_add_up_and_not_actions_take_only_from_their_own_role() {
-        let vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/v";
-        let narrowed = grant("/subscriptions/s", &["*"], &["Microsoft.Security/*/action"]);
-        assert!(!is_permitted(&[narrowed], INITIATE, vm));
-        let narrowed = grant("/subscriptions/s", &["*"], &["Microsoft.Security/*/action"]);
-        let other = grant(vm, &[INITIATE], &[]);
-        assert!(is_permitted(&[narrowed, other], INITIATE, vm));
+async fn role(ajar: &Ajar, key: &str, id: &str, age: Age) -> Result<Arc<Vec<RolePermissions>>, AccessError> {
+    let kept = &ajar.permissions.0.roles;
+    let begun = ajar.ports.clock.now();
+    if age == Age::Recent
+        && let Some(permissions) = kept.get(&key.to_owned(), begun)
+    {
+        return Ok(permissions);
     }
-
-    #[test]
-    fn an_assignment_counts_at_its_scope_and_below_and_nowhere_else() {
-        let group = "/subscriptions/s/resourceGroups/g";
-        for above in [
-            "/",
-            "/subscriptions/S",
-            "/subscriptions/s/resourcegroups/G",
-            "/providers/Microsoft.Management/managementGroups/m",
-        ] {
-            assert!(is_permitted(&[grant(above, &["*"], &[])], INITIATE, group), "{above}");
-        }
-        for beside in [
-            "/subscriptions/s/resourceGroups/g2",
-            "/subscriptions/s/resourceGroups/g/providers/x/y/z",
-            "/subscriptions/s/resourceGroups",
-        ] {
-            let permitted = is_permitted(&[grant(beside, &["*"], &[])], INITIATE, group);
-            assert_eq!(permitted, beside.ends_with("resourceGroups"), "{beside}");
-        }
-    }
+    let permissions = ajar.ports.azure.role_permissions(id).await?;
+    Ok(kept.keep(key.to_owned(), begun, ajar.ports.clock.now(), permissions))
 }

@@ -5,7 +5,7 @@ use crate::assess::readable;
 use crate::configure;
 use crate::error::AccessError;
 use crate::history::{self, Entry};
-use crate::permission::{self, Action};
+use crate::permission::{self, Action, Operation};
 use crate::policy::JitPolicy;
 use crate::policy_store;
 use crate::ports::identity::Caller;
@@ -28,7 +28,7 @@ const MOST_INBOX_ROWS: usize = 50_000;
 /// [`AccessError::Forbidden`] without the permission to read policies, [`AccessError::NotFound`] when the VM
 /// has none.
 pub async fn policy(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<JitPolicy, AccessError> {
-    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadPolicy]).await?;
+    permission::require(ajar, caller, vm, Operation::ReadPolicy).await?;
     policy_store::read(ajar, vm).await?.map(|stored| stored.content).ok_or_else(|| configure::no_policy(vm))
 }
 
@@ -59,8 +59,7 @@ pub async fn request(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<Acc
         .ok_or_else(|| AccessError::NotFound(format!("there is no request `{id}`")))?
         .content;
     if found.requester.object_id != caller.object_id {
-        let azure = ajar.ports.azure.as_ref();
-        permission::require(azure, caller, &found.wish.vm, &[Action::ReadPolicy]).await?;
+        permission::require(ajar, caller, &found.wish.vm, Operation::FollowAnother).await?;
     }
     Ok(found)
 }

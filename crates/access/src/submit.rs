@@ -7,7 +7,7 @@ use crate::history::{self, Step};
 use crate::keys::Key;
 use crate::life_cycle::Status;
 use crate::notification::Happened;
-use crate::permission::{self, Action};
+use crate::permission::{self, Operation};
 use crate::policy;
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
@@ -81,7 +81,7 @@ pub(crate) async fn authorised_policy(
     caller: &Caller,
     vm: &ResourceId,
 ) -> Result<JitPolicy, AccessError> {
-    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::Initiate, Action::ReadVm]).await?;
+    permission::require(ajar, caller, vm, Operation::Request).await?;
     match policy_store::read(ajar, vm).await? {
         Some(stored) if stored.content.state == PolicyState::Enabled => Ok(stored.content),
         _ => Err(AccessError::NotFound(format!(

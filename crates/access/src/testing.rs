@@ -2,13 +2,16 @@
 //! demand. Only compiled with the feature `testing`.
 
 mod azure;
+mod azure_roles;
 mod memory_store;
 mod notifier;
 
 pub use azure::FakeAzure;
+pub use azure_roles::FakeRoles;
 pub use memory_store::MemoryStore;
 pub use notifier::FakeNotifier;
 
+use crate::permission::RecentPermissions;
 use crate::ports::Ports;
 use crate::ports::bus::{Bus, BusError, Message, Queue};
 use crate::ports::clock::{Clock, Ids};
@@ -235,6 +238,7 @@ impl World {
                 clock: clock.clone(),
                 ids: Arc::new(CountingIds::default()),
             },
+            permissions: RecentPermissions::default(),
         };
         World { store, azure, bus, clock, budget, ajar }
     }

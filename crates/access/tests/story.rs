@@ -208,7 +208,7 @@ async fn nobody_without_the_role_gets_anything_and_nothing_is_stored_for_them() 
     }
     assert_eq!(world.store.contents(), rows);
     world.azure.hides_roles.store(true, Ordering::SeqCst);
-    let asked = submit::submit(&world.ajar, &user("bob"), &ask("web-1", ADA, "PT10M")).await;
+    let asked = submit::submit(&world.ajar, &user("alice"), &ask("web-2", ADA, "PT10M")).await;
     assert!(matches!(asked, Err(AccessError::Unavailable { .. })), "{asked:?}");
     assert_eq!(world.store.contents(), rows);
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajar_access::ports::azure::{Azure, AzureError, RoleAssignment, RolePermissions, WriteOutcome};
+use ajar_access::ports::azure::{
+    Azure, AzureError, DenyAssignment, RoleAssignment, RolePermissions, WriteOutcome,
+};
 use ajar_access::ports::clock::Clock;
 use ajar_access::ports::identity::Tokens;
 use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
@@ -115,6 +117,14 @@ impl Azure for ResourceManager {
         principal: &str,
     ) -> Result<Vec<RoleAssignment>, AzureError> {
         self.list_role_assignments(scope, principal).await
+    }
+
+    async fn deny_assignments(
+        &self,
+        scope: &str,
+        principal: Option<&str>,
+    ) -> Result<Vec<DenyAssignment>, AzureError> {
+        self.list_deny_assignments(scope, principal).await
     }
 
     async fn role_permissions(&self, role_definition_id: &str) -> Result<Vec<RolePermissions>, AzureError> {

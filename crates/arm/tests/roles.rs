@@ -95,3 +95,77 @@ async fn a_role_definition_gives_its_permissions() {
     assert!(matches!(gone, Err(AzureError::NotFound(_))));
     assert!(f.azure.role_permissions("/subscriptions/s1").await.is_err());
 }
+
+fn denial(principals: serde_json::Value) -> serde_json::Value {
+    json!({ "id": "/subscriptions/s1/providers/Microsoft.Authorization/denyAssignments/d1", "name": "d1",
+    "type": "Microsoft.Authorization/denyAssignments", "properties": {
+        "denyAssignmentName": "stack", "description": null, "scope": "/subscriptions/s1",
+        "permissions": [{ "actions": ["*/write"], "notActions": ["a/b/write"], "dataActions": [],
+            "notDataActions": [], "condition": null, "conditionVersion": null }],
+        "doNotApplyToChildScopes": true, "isSystemProtected": true, "principals": principals,
+        "excludePrincipals": [{ "id": "e1", "type": "ServicePrincipal" }],
+    }})
+}
+
+#[tokio::test]
+async fn deny_assignments_are_read_all_of_them_or_those_of_one_principal() {
+    let f = fixture().await;
+    f.stub.answers(|_| {
+        let everybody = json!([{ "id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined" }]);
+        reply(200, json!({ "value": [denial(everybody)] }))
+    });
+    let found = f.azure.deny_assignments("/subscriptions/s1", None).await.unwrap();
+    let [denial] = &found[..] else { panic!("{found:?}") };
+    assert!(denial.id.ends_with("/denyAssignments/d1"));
+    assert_eq!((denial.name.as_str(), denial.scope.as_str()), ("stack", "/subscriptions/s1"));
+    assert_eq!(denial.permissions[0].actions, ["*/write"]);
+    assert_eq!(denial.permissions[0].not_actions, ["a/b/write"]);
+    assert!(denial.do_not_apply_to_child_scopes);
+    assert_eq!(
+        (denial.principals[0].kind.as_str(), denial.exclude_principals[0].id.as_str()),
+        ("SystemDefined", "e1")
+    );
+    assert_eq!(denial.condition, None);
+
+    f.azure.deny_assignments("/subscriptions/s1", Some(PRINCIPAL)).await.unwrap();
+    let seen = f.stub.seen();
+    let path = "/subscriptions/s1/providers/Microsoft.Authorization/denyAssignments";
+    assert!(seen.iter().all(|seen| seen.path == path));
+    assert_eq!(seen[0].query, "$filter=atScope()&api-version=2022-04-01");
+    assert_eq!(
+        seen[1].query,
+        "$filter=atScope()%20and%20assignedTo(%27aaaaaaaa-0000-0000-0000-000000000001%27)&api-version=2022-04-01"
+    );
+    assert!(f.azure.deny_assignments("/subscriptions/s1", Some("x') or ('")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_deny_assignment_that_cannot_be_read_is_an_error_and_denies_nobody_by_silence() {
+    let f = fixture().await;
+    for missing in ["permissions", "scope", "principals"] {
+        f.stub.answers(move |_| {
+            let mut denial = denial(json!([]));
+            denial["properties"].as_object_mut().unwrap().remove(missing);
+            reply(200, json!({ "value": [denial] }))
+        });
+        assert!(f.azure.deny_assignments("/subscriptions/s1", None).await.is_err(), "{missing}");
+    }
+    f.stub.answers(|_| error(403, "AuthorizationFailed"));
+    let refused = f.azure.deny_assignments("/subscriptions/s1", None).await;
+    assert!(matches!(refused, Err(AzureError::Forbidden(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_azure_writes_as_null_is_read_as_nothing() {
+    let f = fixture().await;
+    f.stub.answers(|_| {
+        let mut denial = denial(json!([]));
+        denial["properties"]["excludePrincipals"] = json!(null);
+        denial["properties"]["doNotApplyToChildScopes"] = json!(null);
+        denial["properties"]["permissions"][0]["notActions"] = json!(null);
+        reply(200, json!({ "value": [denial] }))
+    });
+    let found = f.azure.deny_assignments("/subscriptions/s1", None).await.unwrap();
+    assert!(found[0].exclude_principals.is_empty() && !found[0].do_not_apply_to_child_scopes);
+    assert!(found[0].permissions[0].not_actions.is_empty());
+}

@@ -4,7 +4,9 @@
 use crate::estate::SUBSCRIPTION;
 use crate::mutant::Mutant;
 use crate::world::{Kind, NoAnswer, State, World};
-use ajar_access::ports::azure::{Azure, AzureError, RoleAssignment, RolePermissions, WriteOutcome};
+use ajar_access::ports::azure::{
+    Azure, AzureError, DenyAssignment, RoleAssignment, RolePermissions, WriteOutcome,
+};
 use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
 use ajar_network::resource_id::ResourceId;
 use async_trait::async_trait;
@@ -272,6 +274,26 @@ impl Azure for Arm {
             let properties =
                 list["value"].as_array().into_iter().flatten().map(|one| one["properties"].clone());
             Ok(properties.map(|one| serde_json::from_value(one).expect("an assignment")).collect())
+        })
+        .await
+    }
+
+    async fn deny_assignments(
+        &self,
+        scope: &str,
+        principal: Option<&str>,
+    ) -> Result<Vec<DenyAssignment>, AzureError> {
+        let filter = match principal {
+            Some(principal) => format!("atScope() and assignedTo('{principal}')"),
+            None => "atScope()".to_owned(),
+        };
+        let path = format!("{scope}/providers/Microsoft.Authorization/denyAssignments");
+        self.read(move |state| {
+            let mut request = Request::new(Method::GET, &target(&path));
+            request.query.push(("$filter".to_owned(), filter));
+            let list = answer(state, &request, &path)?;
+            let elements = list["value"].as_array().into_iter().flatten().cloned();
+            Ok(elements.map(|one| DenyAssignment::from_json(one).expect("a deny assignment")).collect())
         })
         .await
     }

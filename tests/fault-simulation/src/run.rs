@@ -10,6 +10,7 @@ use crate::script::{Action, MINUTE, REQUESTERS, Script};
 use crate::store::Tables;
 use crate::world::{Event, Faults, State, World};
 use ajar_access::error::AccessError;
+use ajar_access::permission::RecentPermissions;
 use ajar_access::policy::PolicyInput;
 use ajar_access::ports::Ports;
 use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
@@ -134,6 +135,7 @@ fn ajar(world: &World, instance: usize) -> Ajar {
             clock: Arc::new(InstanceClock { world: world.clone(), instance }),
             ids: Arc::new(SeededIds(world.clone())),
         },
+        permissions: RecentPermissions::default(),
     }
 }
 

@@ -15,19 +15,86 @@ pub struct RoleAssignment {
     pub role_definition_id: String,
     /// The scope it was made at.
     pub scope: String,
+    /// Object id of whoever it was made for: the principal asked about, or a group it is in.
+    pub principal_id: String,
     /// A condition (ABAC), if it has one.
     #[serde(default)]
     pub condition: Option<String>,
 }
 
-/// The permissions of one role definition.
+/// Permissions of a role definition or a deny assignment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RolePermissions {
-    /// Granted actions, with `*` as wildcard.
+    /// Granted or denied actions, with `*` as wildcard.
+    #[serde(deserialize_with = "null_as_default")]
     pub actions: Vec<String>,
     /// Actions taken out of `actions`.
+    #[serde(deserialize_with = "null_as_default")]
     pub not_actions: Vec<String>,
+    /// A condition (ABAC), if they have one.
+    pub condition: Option<String>,
+}
+
+/// A deny assignment as Azure Resource Manager returns it (`Microsoft.Authorization/denyAssignments`,
+/// `api-version=2022-04-01`), its resource id beside its properties. `isSystemProtected`, which says whether people
+/// may remove it, changes nothing about what it denies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DenyAssignment {
+    /// Its resource id.
+    pub id: String,
+    /// What people call it.
+    #[serde(rename = "denyAssignmentName", default)]
+    pub name: String,
+    /// What it denies.
+    pub permissions: Vec<RolePermissions>,
+    /// The scope it was made at.
+    pub scope: String,
+    /// Whether it denies at that scope alone and not below.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub do_not_apply_to_child_scopes: bool,
+    /// Whom it denies.
+    pub principals: Vec<DenyPrincipal>,
+    /// Whom it does not deny all the same.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub exclude_principals: Vec<DenyPrincipal>,
+    /// A condition (ABAC), if it has one.
+    #[serde(default)]
+    pub condition: Option<String>,
+}
+
+/// Somebody that a deny assignment names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenyPrincipal {
+    /// Object id; all zeros for everybody.
+    pub id: String,
+    /// `User`, `Group`, `ServicePrincipal`, or `SystemDefined` for everybody.
+    #[serde(rename = "type", default, deserialize_with = "null_as_default")]
+    pub kind: String,
+}
+
+impl DenyAssignment {
+    /// Reads an element of Azure Resource Manager's list.
+    ///
+    /// # Errors
+    /// When it has no id, scope, principals or permissions: what it denies is not known then.
+    pub fn from_json(mut element: serde_json::Value) -> Result<DenyAssignment, serde_json::Error> {
+        let id = element.get_mut("id").map(serde_json::Value::take).unwrap_or_default();
+        let mut properties = element.get_mut("properties").map(serde_json::Value::take).unwrap_or_default();
+        if let Some(properties) = properties.as_object_mut() {
+            properties.insert("id".into(), id);
+        }
+        serde_json::from_value(properties)
+    }
+}
+
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// How a write ended as far as this invocation waited for it (about 20 seconds at most).
@@ -109,6 +176,14 @@ pub trait Azure: Send + Sync {
     /// The role assignments at `scope` and above that count for a principal, its groups included.
     async fn role_assignments(&self, scope: &str, principal: &str)
     -> Result<Vec<RoleAssignment>, AzureError>;
+
+    /// The deny assignments at `scope` and above: all of them, or those that name `principal` or a group it is in,
+    /// directly or through other groups.
+    async fn deny_assignments(
+        &self,
+        scope: &str,
+        principal: Option<&str>,
+    ) -> Result<Vec<DenyAssignment>, AzureError>;
 
     /// The permissions of a role definition.
     async fn role_permissions(&self, role_definition_id: &str) -> Result<Vec<RolePermissions>, AzureError>;

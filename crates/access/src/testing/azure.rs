@@ -1,8 +1,9 @@
 //! A scripted Azure: a handful of VMs and NSGs, writes that take effect at once, and a referee that decides
 //! packets by walking the rules' JSON without any code of the product.
 
+use super::azure_roles::FakeRoles;
 use super::{Budget, Verdict, lock, nsg, user, vm};
-use crate::ports::azure::{Azure, AzureError, RoleAssignment, RolePermissions, WriteOutcome};
+use crate::ports::azure::{Azure, AzureError, DenyAssignment, RoleAssignment, RolePermissions, WriteOutcome};
 use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
 use ajar_network::resource_id::ResourceId;
 use async_trait::async_trait;
@@ -21,7 +22,8 @@ pub struct FakeAzure {
     nsgs: Mutex<BTreeMap<ResourceId, Value>>,
     writes: Mutex<Vec<String>>,
     versions: Mutex<u64>,
-    assignments: Mutex<Vec<(String, RoleAssignment)>>,
+    /// Groups, roles, and who has or is denied which.
+    pub roles: FakeRoles,
     /// While set, every call fails.
     pub is_down: AtomicBool,
     /// While set, role assignments cannot be read.
@@ -39,7 +41,7 @@ impl FakeAzure {
             nsgs: Mutex::default(),
             writes: Mutex::default(),
             versions: Mutex::default(),
-            assignments: Mutex::default(),
+            roles: FakeRoles::new(),
             is_down: AtomicBool::new(false),
             hides_roles: AtomicBool::new(false),
             has_lost_vms: AtomicBool::new(false),
@@ -61,15 +63,12 @@ impl FakeAzure {
 
     /// Gives a user a role: `configure`, `request` or `read`.
     pub fn assign(&self, name: &str, role: &str, scope: &str) {
-        let assignment =
-            RoleAssignment { role_definition_id: role.into(), scope: scope.into(), condition: None };
-        lock(&self.assignments).push((user(name).object_id, assignment));
+        self.roles.assign(&user(name).object_id, role, scope, None);
     }
 
     /// Takes all roles from a user.
     pub fn unassign(&self, name: &str) {
-        let object_id = user(name).object_id;
-        lock(&self.assignments).retain(|(principal, _)| *principal != object_id);
+        self.roles.unassign(&user(name).object_id);
     }
 
     /// Replaces an NSG's custom rules, as a person or Terraform would; creates it when it is missing.
@@ -160,6 +159,17 @@ impl FakeAzure {
         let verdict = self.budget.spend();
         if verdict == Verdict::Fail || self.is_down.load(Ordering::SeqCst) {
             return Err(unavailable());
+        }
+        Ok(verdict)
+    }
+
+    fn begin_reading_roles(&self, scope: &str) -> Result<Verdict, AzureError> {
+        let verdict = self.begin()?;
+        if self.hides_roles.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
+        if self.has_lost_vms.load(Ordering::SeqCst) && scope.to_lowercase().contains("/virtualmachines/") {
+            return Err(AzureError::NotFound(scope.to_owned()));
         }
         Ok(verdict)
     }
@@ -365,39 +375,23 @@ impl Azure for FakeAzure {
         scope: &str,
         principal: &str,
     ) -> Result<Vec<RoleAssignment>, AzureError> {
-        let verdict = self.begin()?;
-        if self.hides_roles.load(Ordering::SeqCst) {
-            return Err(unavailable());
-        }
-        let scope = scope.to_lowercase();
-        if self.has_lost_vms.load(Ordering::SeqCst) && scope.contains("/virtualmachines/") {
-            return Err(AzureError::NotFound(scope));
-        }
-        let found = lock(&self.assignments)
-            .iter()
-            .filter(|(of, assignment)| of == principal && scope.starts_with(&assignment.scope.to_lowercase()))
-            .map(|(_, assignment)| assignment.clone())
-            .collect();
-        Self::end(verdict, found)
+        let verdict = self.begin_reading_roles(scope)?;
+        Self::end(verdict, self.roles.assignments_at(scope, principal))
+    }
+
+    async fn deny_assignments(
+        &self,
+        scope: &str,
+        principal: Option<&str>,
+    ) -> Result<Vec<DenyAssignment>, AzureError> {
+        let verdict = self.begin_reading_roles(scope)?;
+        Self::end(verdict, self.roles.denials_at(scope, principal))
     }
 
     async fn role_permissions(&self, role: &str) -> Result<Vec<RolePermissions>, AzureError> {
         let verdict = self.begin()?;
-        let actions: &[&str] = match role {
-            "configure" => &[
-                "Microsoft.Security/locations/jitNetworkAccessPolicies/*",
-                "Microsoft.Compute/virtualMachines/write",
-                "*/read",
-            ],
-            "request" => &[
-                "Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action",
-                "Microsoft.Compute/virtualMachines/read",
-            ],
-            "read" => &["*/read"],
-            _ => &[],
-        };
-        let actions = actions.iter().map(|action| (*action).to_owned()).collect();
-        Self::end(verdict, vec![RolePermissions { actions, not_actions: Vec::new() }])
+        let found = self.roles.permissions_of(role).ok_or_else(|| AzureError::NotFound(role.to_owned()))?;
+        Self::end(verdict, found)
     }
 }
 
