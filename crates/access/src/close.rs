@@ -27,17 +27,20 @@ pub async fn revoke(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<Acce
     end(ajar, id, caller, CloseReason::Revoked, "ended").await?.ok_or_else(missing)
 }
 
-/// Ends a request for `reason`; `None` when there is no such request.
-pub(crate) async fn end(
+/// Ends a request for `reason`, on behalf of `by` or by itself; `None` when there is no such request.
+pub(crate) async fn end<'a>(
     ajar: &Ajar,
     id: &RequestId,
-    by: &Caller,
+    by: impl Into<Option<&'a Caller>>,
     reason: CloseReason,
     what: &str,
 ) -> Result<Option<AccessRequest>, AccessError> {
+    let by = by.into();
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
     let ended = history::update(ajar, id, |request| {
+        // Named by what it guards, so that the sweep leaves it until that is there.
+        request.guard = Some(guard.clone());
         let step = match request.status {
             Status::Requested | Status::AwaitingApproval | Status::Approved => {
                 request.apply(Event::Cancelled).is_ok()
@@ -49,12 +52,13 @@ pub(crate) async fn end(
             _ => false,
         };
         let told = (request.status == Status::Cancelled).then_some(Happened::Cancelled);
-        Ok(step.then(|| Step::by(by, what).telling(told)))
+        let by = by.cloned();
+        Ok(step.then(|| Step { by, ..Step::own(what) }.telling(told)))
     })
     .await?;
     if let Some(request) = &ended {
         decide::project(ajar, request).await?;
-        tracing::info!(request = %id, by = by.object_id, status = ?request.status, "access ended early");
+        tracing::info!(request = %id, by = by.map(|by| by.object_id.as_str()), status = ?request.status, "access ended early");
     }
     due::forget(ajar, &guard).await?;
     Ok(ended)

@@ -117,6 +117,7 @@ pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Resul
             state: PolicyState::Enabled,
             terms: terms.clone(),
             dues: Vec::new(),
+            seen_off: None,
         };
         let desired = rows.desired_with(ajar, projected);
         let planned =
@@ -212,16 +213,20 @@ async fn project_on(ajar: &Ajar, policy: &JitPolicy, place: &PolicyPoint) -> Res
             state: policy.state,
             terms: policy.terms.clone(),
             dues: before.as_ref().map(|before| before.content.dues.clone()).unwrap_or_default(),
+            seen_off: before.as_ref().and_then(|before| before.content.seen_off),
         };
         if before.as_ref().is_some_and(|before| before.content == wanted) {
             return Ok(());
         }
-        wanted.dues.push(due::note(ajar, at, Task::Reconcile { point: place.point.clone() }).await?);
+        wanted.seen_off = None;
+        let guard = due::note(ajar, at, Task::Reconcile { point: place.point.clone() }).await?;
+        wanted.dues.push(guard.clone());
         match point::write_row(ajar, &place.point, row.clone(), &wanted, before.map(|before| before.etag))
             .await
         {
             Ok(()) => return Ok(()),
-            Err(StoreOrAccess::Conflict) => {}
+            // Nothing was written for this row to guard.
+            Err(StoreOrAccess::Conflict) => due::forget(ajar, &guard).await?,
             Err(error) => return Err(error.into()),
         }
     }

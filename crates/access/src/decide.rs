@@ -3,6 +3,7 @@
 //! Each step can be repeated: whoever finds a request half done goes on from where it is.
 
 use crate::Ajar;
+use crate::close;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
@@ -21,22 +22,13 @@ use jiff::Timestamp;
 /// How often a grant is written again when others change it at the same time.
 const ATTEMPTS: usize = 20;
 
-/// Whether there was anything to decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decided {
-    /// The request is decided and its grant, if it has one, is written.
-    Done,
-    /// There is no such request (yet).
-    NoSuchRequest,
-}
-
-/// Decides a request and brings its grant to where it has to be.
+/// Decides a request and brings its grant to where it has to be. A request that is not stored (yet) is left alone.
 ///
 /// # Errors
 /// [`AccessError::Unavailable`] when something could not be read or written: nothing is opened for it, and
 /// the same call later goes on from there.
-pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<Decided, AccessError> {
-    let Some(found) = history::read(ajar, id).await? else { return Ok(Decided::NoSuchRequest) };
+pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
+    let Some(found) = history::read(ajar, id).await? else { return Ok(()) };
     let mut request = found.content;
     if matches!(request.status, Status::Requested | Status::Approved) {
         request = match authorise(ajar, &request).await? {
@@ -45,10 +37,30 @@ pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<Decided, AccessError>
         };
     }
     project(ajar, &request).await?;
+    if let Some(reason) = overtaken(ajar, &request).await? {
+        close::end(ajar, id, None, CloseReason::Revoked, &reason).await?;
+    }
     if let Some(guard) = &request.guard {
         due::forget(ajar, guard).await?;
     }
-    Ok(Decided::Done)
+    Ok(())
+}
+
+/// Why what was just granted must end at once: whoever turns JIT off writes that first and then ends what is granted,
+/// and whoever grants writes the grant first and then looks at the policy once more. So one of them sees the other.
+async fn overtaken(ajar: &Ajar, request: &AccessRequest) -> Result<Option<String>, AccessError> {
+    if !matches!(request.status, Status::Opening | Status::Active) {
+        return Ok(None);
+    }
+    Ok(match policy_store::read(ajar, &request.wish.vm).await? {
+        Some(stored) if stored.content.state == PolicyState::Enabled => {
+            let refused = request.wish.check_against(&stored.content).err();
+            // What is open already stays so when a policy becomes narrower.
+            let refused = refused.filter(|_| request.status == Status::Opening);
+            refused.map(|error| format!("ended: the JIT policy does not allow it any more: {error}"))
+        }
+        _ => Some("ended: JIT was turned off".to_owned()),
+    })
 }
 
 /// The policy that allows the request now, or why none does.
@@ -107,9 +119,9 @@ async fn begin(
         }
         request.start = Some(start);
         request.end = Some(end);
-        request.points = policy
-            .points
-            .iter()
+        // A point that the VM has left has no address to open.
+        let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
+        request.points = places
             .map(|place| RequestPoint {
                 point: place.point.clone(),
                 addresses: place.addresses.clone(),
@@ -159,11 +171,12 @@ async fn project_on(
         let guard = due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
         let expire =
             due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }).await?;
+        let noted = [guard, expire];
         let (grant, etag) = match existing {
             Some(mut stored) => {
                 stored.content.end = end;
                 stored.content.close_reason = request.close_reason.unwrap_or(CloseReason::Revoked);
-                stored.content.dues.extend([guard, expire]);
+                stored.content.dues.extend(noted.clone());
                 (stored.content, Some(stored.etag))
             }
             None => {
@@ -178,7 +191,7 @@ async fn project_on(
                     close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
                     seen_open: false,
                     seen_shut: false,
-                    dues: vec![guard, expire],
+                    dues: noted.to_vec(),
                 };
                 (grant, None)
             }
@@ -186,7 +199,13 @@ async fn project_on(
         let is_new = etag.is_none();
         match point::write_row(ajar, point, row.clone(), &grant, etag).await {
             Ok(()) => {}
-            Err(StoreOrAccess::Conflict) => continue,
+            Err(StoreOrAccess::Conflict) => {
+                // Nothing was written for these rows to guard.
+                for due in &noted {
+                    due::forget(ajar, due).await?;
+                }
+                continue;
+            }
             Err(error) => return Err(error.into()),
         }
         send::send_reconcile(ajar, point, None).await;
@@ -229,5 +248,30 @@ mod tests {
         project(&world.ajar, &as_read).await.unwrap();
         world.deliver().await;
         assert!(!world.azure.allows("203.0.113.7", "10.0.0.4", 22));
+    }
+
+    /// A decision that read the policy before JIT was turned off, and writes after it is off everywhere.
+    #[tokio::test]
+    async fn a_decision_overtaken_by_turning_off_opens_nothing_when_jit_is_on_again() {
+        let world = World::new();
+        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
+        let policy = serde_json::from_value(policy).unwrap();
+        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
+        let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
+            "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
+        let ask = serde_json::from_value(ask).unwrap();
+        let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
+        let permitted = authorise(&world.ajar, &request).await.unwrap().unwrap();
+        world.bus.clear();
+        configure::disable(&world.ajar, &user("alice"), &vm("web-1")).await.unwrap();
+        world.deliver().await;
+        begin(&world.ajar, request.clone(), &permitted).await.unwrap();
+        // The invocation dies; the sweep goes on from there.
+        world.minutes(2).await;
+        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
+        world.minutes(2).await;
+        assert!(!world.azure.allows("203.0.113.7", "10.0.0.4", 22));
+        let after = history::read(&world.ajar, &request.id).await.unwrap().unwrap().content;
+        assert_eq!(after.status, Status::Closed);
     }
 }

@@ -62,6 +62,10 @@ pub(crate) struct ProjectedPolicy {
     pub(crate) terms: PolicyTerms,
     /// The rows that guard the last change.
     pub(crate) dues: Vec<DueRef>,
+    /// When the point was first seen with nothing of a policy that is over here. The row stays until the second
+    /// look: a deny that lands late is removed only because a policy says so.
+    #[serde(default)]
+    pub(crate) seen_off: Option<Timestamp>,
 }
 
 impl Document for ProjectedPolicy {
@@ -199,6 +203,12 @@ pub(crate) async fn write_originals(
 }
 
 impl PointRows {
+    /// The due rows whose changes are among these rows.
+    pub(crate) fn guards(&self) -> Vec<DueRef> {
+        let grants = self.grants.iter().flat_map(|stored| &stored.content.dues);
+        grants.chain(self.policies.iter().flat_map(|stored| &stored.content.dues)).cloned().collect()
+    }
+
     /// What the planner has to reach.
     pub(crate) fn desired(&self, ajar: &Ajar) -> Desired {
         let originals = self.originals.as_ref().map(|stored| stored.content.clone()).unwrap_or_default();
@@ -227,6 +237,11 @@ impl PointRows {
 }
 
 impl ProjectedPolicy {
+    /// Whether nothing of it is to be left on the point: it was turned off, or the VM has gone elsewhere.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == PolicyState::Disabling || self.addresses.is_empty()
+    }
+
     fn protection(&self) -> Protection {
         Protection {
             vm: self.vm.clone(),

@@ -2,14 +2,13 @@
 //! left to do. Opening, closing, expiry, revocation and repair are all this one path.
 
 use crate::Ajar;
-use crate::due::{self, Task};
+use crate::due::{self, DueRef, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::lease::{self, Held};
 use crate::life_cycle::{Event, Status};
 use crate::notification::Happened;
 use crate::point::{self, Grant, Originals, PointRows, StoreOrAccess, grant_row, policy_row};
-use crate::policy::PolicyState;
 use crate::policy_store;
 use crate::ports::azure::{AzureError, WriteOutcome};
 use crate::read_back;
@@ -28,6 +27,9 @@ const MOST_ROUNDS: usize = 12;
 
 /// A start or end so near that waiting for it is cheaper than coming back.
 const NEAR: SignedDuration = SignedDuration::from_secs(2);
+
+/// A start so near that its message comes back for it: clocks differ by seconds, and the sweep is slower.
+const SOON: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long to leave alone an operation that Azure has not finished.
 const OPERATION_WAIT: SignedDuration = SignedDuration::from_secs(5);
@@ -61,13 +63,30 @@ pub enum Outcome {
 /// [`AccessError::Unavailable`] when the store or Azure is: the same call later goes on from there.
 /// [`AccessError::Internal`] when Azure refuses: the point is as it was.
 pub async fn reconcile(ajar: &Ajar, point: &ResourceId) -> Result<Outcome, AccessError> {
+    bring(ajar, point).await.map(|brought| brought.outcome)
+}
+
+/// How a reconcile ended, and the due rows whose changes it has seen.
+pub(crate) struct Brought {
+    pub(crate) outcome: Outcome,
+    pub(crate) seen: Vec<DueRef>,
+}
+
+impl From<Outcome> for Brought {
+    fn from(outcome: Outcome) -> Brought {
+        Brought { outcome, seen: Vec::new() }
+    }
+}
+
+pub(crate) async fn bring(ajar: &Ajar, point: &ResourceId) -> Result<Brought, AccessError> {
     if !store_marker::is_present(ajar).await? {
         close_described(ajar, point).await?;
-        return Ok(Outcome::Blind);
+        return Ok(Outcome::Blind.into());
     }
     let started = ajar.ports.clock.now();
+    let mut seen = Vec::new();
     loop {
-        let Some(mut lease) = lease::take(ajar, point).await? else { return Ok(Outcome::Busy) };
+        let Some(mut lease) = lease::take(ajar, point).await? else { return Ok(Outcome::Busy.into()) };
         if lease.was_abandoned() {
             // Its holder died or hangs, perhaps with a write on its way.
             look_again(ajar, point, lease.now()).await?;
@@ -75,23 +94,29 @@ pub async fn reconcile(ajar: &Ajar, point: &ResourceId) -> Result<Outcome, Acces
         let worked = work(ajar, point, &mut lease, started).await;
         lease.free().await;
         let done_for = match worked? {
-            Worked::Clean(desired) => desired,
-            Worked::Later(wait) => return Ok(Outcome::Later(wait)),
+            Worked::Clean { desired, seen: now_seen } => {
+                seen.extend(now_seen);
+                desired
+            }
+            Worked::Later(wait) => return Ok(Outcome::Later(wait).into()),
         };
         // What arrived between the last read and the freeing found the lease held and waits for a second;
         // looking once more saves it the wait.
         if point::read(ajar, point).await?.desired(ajar) == *done_for {
-            return Ok(Outcome::Clean);
+            return Ok(Brought { outcome: Outcome::Clean, seen });
         }
         if ajar.ports.clock.now().duration_since(started) > LONGEST_HOLD {
-            return Ok(Outcome::Later(SignedDuration::ZERO));
+            return Ok(Outcome::Later(SignedDuration::ZERO).into());
         }
     }
 }
 
 enum Worked {
-    /// Read back clean for this desired state.
-    Clean(Box<Desired>),
+    /// Read back clean for this desired state, which holds the changes that these due rows guard.
+    Clean {
+        desired: Box<Desired>,
+        seen: Vec<DueRef>,
+    },
     Later(SignedDuration),
 }
 
@@ -127,7 +152,7 @@ async fn work(
             Err(AzureError::NotFound(_)) => {
                 tracing::warn!(%point, "an enforcement point does not exist any more");
                 settle(ajar, point, &rows, now, &[]).await?;
-                return Ok(Worked::Clean(Box::new(desired)));
+                return Ok(Worked::Clean { desired: Box::new(desired), seen: rows.guards() });
             }
             Err(error) => return Err(error.into()),
         };
@@ -164,7 +189,10 @@ async fn work(
             if has_no_room {
                 return Ok(Worked::Later(NO_ROOM_WAIT));
             }
-            return Ok(Worked::Clean(Box::new(desired)));
+            if let Some(wait) = opens_soon(&rows, now) {
+                return Ok(Worked::Later(wait));
+            }
+            return Ok(Worked::Clean { desired: Box::new(desired), seen: rows.guards() });
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
         match write(ajar, point, &planned.write, lease, now).await {
@@ -255,6 +283,12 @@ fn goes_on(point: &ResourceId, outcome: Result<WriteOutcome, AzureError>) -> Res
     }
 }
 
+/// How long until the next start that is soon: whoever granted it may have a clock that is ahead.
+fn opens_soon(rows: &PointRows, now: Timestamp) -> Option<SignedDuration> {
+    let starts = rows.grants.iter().map(|stored| stored.content.start.duration_since(now));
+    starts.filter(|wait| wait.is_positive() && *wait < SOON).min()
+}
+
 /// Keeps the originals of moved rules: more of them before a write, those that are still moved after it.
 async fn keep_originals(
     ajar: &Ajar,
@@ -331,15 +365,20 @@ async fn settle(
     for stored in &rows.policies {
         let policy = &stored.content;
         let row = policy_row(&policy.vm);
-        let written = if policy.state == PolicyState::Disabling || policy.addresses.is_empty() {
-            policy_store::released_by(ajar, &policy.vm, point).await?;
-            point::delete_row(ajar, point, row, stored.etag.clone()).await
-        } else if policy.dues.is_empty() {
-            continue;
-        } else {
-            let mut settled = policy.clone();
-            settled.dues.clear();
-            point::write_row(ajar, point, row, &settled, Some(stored.etag.clone())).await
+        let mut settled = policy.clone();
+        settled.dues.clear();
+        let written = match policy.seen_off {
+            Some(at) if policy.is_over() && at + SECOND_LOOK <= now => {
+                point::delete_row(ajar, point, row, stored.etag.clone()).await
+            }
+            None if policy.is_over() => {
+                policy_store::released_by(ajar, &policy.vm, point).await?;
+                look_again(ajar, point, now).await?;
+                settled.seen_off = Some(now);
+                point::write_row(ajar, point, row, &settled, Some(stored.etag.clone())).await
+            }
+            _ if policy.dues.is_empty() => continue,
+            _ => point::write_row(ajar, point, row, &settled, Some(stored.etag.clone())).await,
         };
         match written {
             Ok(()) => {
@@ -457,16 +496,17 @@ pub(crate) async fn close_described(ajar: &Ajar, point: &ResourceId) -> Result<u
         Err(AzureError::NotFound(_)) => return Ok(0),
         Err(error) => return Err(error.into()),
     };
-    close_described_in(ajar, point, &nsg).await
+    close_described_in(ajar, point, &nsg, ajar.ports.clock.now()).await
 }
 
-/// The same for an NSG that was just read.
+/// Closes what describes `ended_by` or an earlier end, in an NSG that was just read.
 pub(crate) async fn close_described_in(
     ajar: &Ajar,
     point: &ResourceId,
     nsg: &NetworkSecurityGroup,
+    ended_by: Timestamp,
 ) -> Result<usize, AccessError> {
-    let expired = plan::expired_rules(nsg, &ajar.settings.deployment, ajar.ports.clock.now());
+    let expired = plan::expired_rules(nsg, &ajar.settings.deployment, ended_by);
     for name in &expired {
         tracing::warn!(%point, rule = name, "closing a rule by its described end: the store knows nothing of it");
         // A delete that is still running is finished by Azure; the next sweep looks again.

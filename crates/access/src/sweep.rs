@@ -2,13 +2,15 @@
 
 use crate::Ajar;
 use crate::configure;
-use crate::decide::{self, Decided};
+use crate::decide;
 use crate::document::{Document, stored};
-use crate::due::{self, Due, DueRef, ORPHAN_KEPT, Task};
+use crate::due::{self, Due, DueRef, GUARD_DELAY, ORPHAN_KEPT, Task};
 use crate::error::AccessError;
+use crate::history;
 use crate::outbox;
+use crate::policy_store;
 use crate::ports::store::{Range, Table};
-use crate::reconcile::{self, Outcome};
+use crate::reconcile::{self, Brought, Outcome};
 use crate::store_marker;
 use ajar_network::resource_id::ResourceId;
 use futures::stream::{self, StreamExt};
@@ -23,6 +25,11 @@ const CONCURRENCY: usize = 8;
 
 /// After so long a sweep begins nothing new: the next one runs every minute.
 const LONGEST: SignedDuration = SignedDuration::from_secs(40);
+
+/// How long after its described end a rule stays while the store cannot be read at present. A rule that several grants
+/// share describes the first of their ends, and only the store knows the others: an outage shorter than this cuts
+/// nobody's session, a longer one leaves nothing open for longer than this.
+const UNREADABLE_PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,18 +48,18 @@ pub struct SweepReport {
 ///
 /// # Errors
 /// [`AccessError::Unavailable`] when the store cannot be read and Azure neither. When only the store cannot
-/// be read, what is past its described end is closed.
+/// be read, what is five minutes past its described end is closed.
 pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
     let found = match store_marker::is_present(ajar).await {
         Ok(true) => read_due(ajar).await,
-        Ok(false) => return close_all_described(ajar, "empty").await,
+        Ok(false) => return close_all_described(ajar, "empty", SignedDuration::ZERO).await,
         Err(error) => Err(error),
     };
     let rows = match found {
         Ok(rows) => rows,
         Err(error) => {
             tracing::error!(error = error.log_text(), "the store cannot be read");
-            return close_all_described(ajar, "unreadable").await;
+            return close_all_described(ajar, "unreadable", UNREADABLE_PATIENCE).await;
         }
     };
     let mut report = SweepReport { due: rows.len(), ..SweepReport::default() };
@@ -138,13 +145,23 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
     let Some(first) = group.first() else { return Ok(0) };
     match &first.due.task {
         Task::Decide { request } => {
-            let decided = decide::decide(ajar, request).await?;
-            let is_young = ajar.ports.clock.now() < first.due.at + ORPHAN_KEPT;
-            if decided == Decided::NoSuchRequest && is_young {
-                return Ok(0);
-            }
+            decide::decide(ajar, request).await?;
+            let found = history::read(ajar, request).await?;
+            let is_there = |row: &DueRef| {
+                found.as_ref().is_some_and(|found| {
+                    found.content.status.is_final() || found.content.guard.as_ref() == Some(row)
+                })
+            };
+            forget_done(ajar, group, is_there).await
         }
-        Task::Project { vm } => configure::project(ajar, vm).await?,
+        Task::Project { vm } => {
+            configure::project(ajar, vm).await?;
+            let found = policy_store::read(ajar, vm).await?;
+            let is_there = |row: &DueRef| {
+                found.as_ref().is_some_and(|found| found.content.configured_at + GUARD_DELAY == row.due.at)
+            };
+            forget_done(ajar, group, is_there).await
+        }
         Task::Notify { place } => {
             let mut done = 0;
             for row in group {
@@ -153,39 +170,56 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
                     done += 1;
                 }
             }
-            return Ok(done);
+            Ok(done)
         }
         Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
-            return reconcile_due(ajar, point, group).await;
+            reconcile_due(ajar, point, group).await
         }
     }
-    for row in group {
+}
+
+/// Removes the rows whose change is there, and those that waited for theirs too long. A writer that stands still
+/// between its row and its change finds the row again when it goes on.
+async fn forget_done(
+    ajar: &Ajar,
+    group: &[DueRef],
+    is_there: impl Fn(&DueRef) -> bool,
+) -> Result<usize, AccessError> {
+    let now = ajar.ports.clock.now();
+    let mut done = 0;
+    for row in group.iter().filter(|row| is_there(row) || row.due.at + ORPHAN_KEPT <= now) {
         due::forget(ajar, row).await?;
+        done += 1;
     }
-    Ok(group.len())
+    Ok(done)
 }
 
 async fn reconcile_due(ajar: &Ajar, point: &ResourceId, group: &[DueRef]) -> Result<usize, AccessError> {
-    if reconcile::reconcile(ajar, point).await? != Outcome::Clean {
+    let Brought { outcome, seen } = reconcile::bring(ajar, point).await?;
+    if outcome != Outcome::Clean {
         // Held by another, still under way or blind: the rows stay for the next sweep.
         return Ok(0);
     }
-    for row in group {
-        if matches!(row.due.task, Task::Expire { .. }) {
-            reconcile::look_again(ajar, point, ajar.ports.clock.now()).await?;
-        }
-        due::forget(ajar, row).await?;
+    let is_there = |row: &DueRef| matches!(row.due.task, Task::Look { .. }) || seen.contains(row);
+    if group.iter().any(|row| matches!(row.due.task, Task::Expire { .. }) && is_there(row)) {
+        reconcile::look_again(ajar, point, ajar.ports.clock.now()).await?;
     }
-    Ok(group.len())
+    forget_done(ajar, group, is_there).await
 }
 
-/// Closes every managed allow rule whose described end is past, in all subscriptions. No deny rule goes.
-async fn close_all_described(ajar: &Ajar, state: &str) -> Result<SweepReport, AccessError> {
+/// Closes every managed allow rule whose described end is past for longer than `patience`, in all subscriptions. No
+/// deny rule goes.
+async fn close_all_described(
+    ajar: &Ajar,
+    state: &str,
+    patience: SignedDuration,
+) -> Result<SweepReport, AccessError> {
     let mut report = SweepReport::default();
+    let ended_by = ajar.ports.clock.now() - patience;
     for subscription in &ajar.settings.subscriptions {
         for nsg in ajar.ports.azure.network_security_groups(subscription).await? {
             let Some(point) = nsg.id() else { continue };
-            match reconcile::close_described_in(ajar, point, &nsg).await {
+            match reconcile::close_described_in(ajar, point, &nsg, ended_by).await {
                 Ok(closed) => report.closed_by_description += closed,
                 Err(error) => {
                     report.failed += 1;
@@ -203,4 +237,40 @@ async fn close_all_described(ajar: &Ajar, state: &str) -> Result<SweepReport, Ac
         );
     }
     Ok(report)
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::configure;
+    use crate::ports::clock::Clock;
+    use crate::request_id::RequestId;
+    use crate::testing::{World, nsg, user, vm};
+    use serde_json::json;
+
+    /// Writers that stand still between their row and their change: what they write then is found.
+    #[tokio::test]
+    async fn a_row_whose_change_is_not_there_yet_is_kept_for_an_hour() {
+        let world = World::new();
+        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
+        let policy = serde_json::from_value(policy).unwrap();
+        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
+        world.minutes(2).await;
+        assert_eq!(world.store.count(Table::Due), 0);
+
+        let (request, point) = (RequestId::new(&vm("web-1"), &"0".repeat(32)), nsg("web-nsg"));
+        let at = world.clock.now() + GUARD_DELAY;
+        for task in [
+            Task::Decide { request: request.clone() },
+            Task::Project { vm: vm("web-1") },
+            Task::Reconcile { point: point.clone() },
+            Task::Expire { point, request },
+        ] {
+            due::note(&world.ajar, at, task).await.unwrap();
+        }
+        world.minutes(55).await;
+        assert_eq!(world.store.count(Table::Due), 4, "{:?}", world.store.contents());
+        world.minutes(10).await;
+        assert_eq!(world.store.count(Table::Due), 0, "{:?}", world.store.contents());
+    }
 }

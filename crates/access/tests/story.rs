@@ -13,12 +13,13 @@
 use ajar_access::error::AccessError;
 use ajar_access::life_cycle::{CloseReason, Status};
 use ajar_access::policy::{PolicyInput, PolicyState};
+use ajar_access::ports::clock::Clock;
 use ajar_access::ports::store::Table;
 use ajar_access::request::{AccessRequest, RequestInput};
 use ajar_access::testing::{World, nsg, user, vm};
-use ajar_access::{assess, close, configure, history, query, reconcile, submit};
+use ajar_access::{assess, close, configure, decide, history, query, reconcile, submit};
 use ajar_network::assessment;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
@@ -385,8 +386,74 @@ async fn with_the_store_down_nothing_is_opened_and_what_has_ended_is_shut() {
     world.store.is_down.store(true, Ordering::SeqCst);
     let asked = submit::submit(&world.ajar, &user("bob"), &ask("web-1", NEIGHBOUR, "PT10M")).await;
     assert!(matches!(asked, Err(AccessError::Unavailable { .. })), "{asked:?}");
-    world.minutes(10).await;
+    world.minutes(16).await;
     assert!(!world.azure.allows(ADA, WEB_1, 22) && !world.azure.allows(NEIGHBOUR, WEB_1, 22));
+}
+
+#[tokio::test]
+async fn a_short_outage_of_the_store_cuts_nobody_who_shares_a_rule_with_what_has_ended() {
+    let world = protected().await;
+    granted(&world, "web-1", ADA, "PT10M").await;
+    granted(&world, "web-1", NEIGHBOUR, "PT1H").await;
+    world.minutes(9).await;
+    world.store.is_down.store(true, Ordering::SeqCst);
+    world.minutes(5).await;
+    assert!(world.azure.allows(NEIGHBOUR, WEB_1, 22), "cut by an outage of five minutes");
+    world.store.is_down.store(false, Ordering::SeqCst);
+    world.minutes(2).await;
+    assert!(world.azure.allows(NEIGHBOUR, WEB_1, 22) && !world.azure.allows(ADA, WEB_1, 22));
+}
+
+#[tokio::test]
+async fn a_deny_that_lands_after_jit_was_turned_off_is_removed_by_the_second_look() {
+    let world = World::new();
+    let untouched = world.azure.rules("web-nsg");
+    configure::enable(&world.ajar, &user("alice"), &policy("web-1")).await.unwrap();
+    world.deliver().await;
+    let is_deny = |rule: &serde_json::Value| rule["name"].as_str().unwrap().contains("-deny-ssh-");
+    let deny = world.azure.rules("web-nsg").into_iter().find(is_deny);
+    configure::disable(&world.ajar, &user("alice"), &vm("web-1")).await.unwrap();
+    world.minutes(2).await;
+    assert_eq!(world.azure.rules("web-nsg"), untouched);
+    let late = untouched.iter().cloned().chain(deny.map(|mut rule| {
+        rule["properties"]["priority"] = 200.into();
+        rule
+    }));
+    world.azure.set_rules("web-nsg", late.collect());
+    assert!(!world.azure.allows(ADA, WEB_1, 22));
+    world.minutes(20).await;
+    assert_eq!(world.azure.rules("web-nsg"), untouched);
+    let mut policies = world.store.contents().into_keys().filter(|(_, _, row)| row.starts_with("p_"));
+    assert_eq!(policies.next(), None, "a projected policy is left");
+    assert_eq!(world.store.count(Table::Due), 0);
+}
+
+/// The present as an instance has it whose clock is ahead.
+struct Ahead(std::sync::Arc<dyn Clock>, SignedDuration);
+
+#[async_trait::async_trait]
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now() + self.1
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        self.0.sleep(duration).await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_instance_with_a_clock_ahead_granted_opens_at_its_start_and_not_at_the_next_sweep() {
+    let world = protected().await;
+    let request = submit::submit(&world.ajar, &user("bob"), &ask("web-1", ADA, "PT10M")).await.unwrap();
+    let mut ahead = world.ajar.clone();
+    ahead.ports.clock =
+        std::sync::Arc::new(Ahead(world.ajar.ports.clock.clone(), SignedDuration::from_secs(9)));
+    decide::decide(&ahead, &request.id).await.unwrap();
+    world.deliver().await;
+    assert!(!world.azure.allows(ADA, WEB_1, 22), "opened before its start");
+    world.pass(SignedDuration::from_secs(9)).await;
+    assert!(world.azure.allows(ADA, WEB_1, 22));
 }
 
 #[tokio::test]

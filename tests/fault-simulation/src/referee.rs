@@ -93,7 +93,8 @@ pub(crate) struct Referee {
     edits_linger: bool,
     bound: u64,
     last_write: u64,
-    store_failed_at: Option<u64>,
+    /// Until when a write may land whose author does not wait for it any more.
+    straggling_until: u64,
     traced: Vec<String>,
 }
 
@@ -143,7 +144,7 @@ impl Referee {
             edits_linger: script.profile.operation > 0,
             bound,
             last_write: 0,
-            store_failed_at: None,
+            straggling_until: 0,
             traced: Vec::new(),
         }
     }
@@ -159,9 +160,9 @@ impl Referee {
         self.disturbed_until = self.disturbed_until.max(until);
     }
 
-    /// A call to the store has failed.
-    pub(crate) fn store_failed(&mut self, now: u64) {
-        self.store_failed_at = Some(now);
+    /// What a call does may land as late as `until`, although nobody waits for it any more.
+    pub(crate) fn straggles(&mut self, until: u64) {
+        self.straggling_until = self.straggling_until.max(until);
     }
 
     /// All tables were emptied.
@@ -291,9 +292,6 @@ impl Referee {
         };
         match machine.policy {
             Policy::Unknown => None,
-            // A write that lands after JIT was turned off may bring the deny back, and what nobody asks for any more is
-            // left shut: absence never opens. Such a run only wants that nothing else opens.
-            Policy::Off if self.bound != BOUND => baseline().filter(|open| !open),
             Policy::Off => baseline(),
             Policy::On { both, .. } if port == 2 || (port == 1 && !both) => baseline(),
             Policy::On { exception: true, .. } if source == 5 => baseline().filter(|open| *open),
@@ -390,9 +388,8 @@ impl Referee {
             return self.fail(now, || format!("(1) {place} was opened by Ajar; nobody ever asked for it"));
         }
         let edited = self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
-        // While the store cannot be read, a rule goes by the end it describes, which is the first of its grants'.
-        let is_blind = self.store_failed_at.is_some_and(|at| now < at + 2 * MINUTE);
-        let is_calm = edited.is_none_or(|at| at + self.bound < now) && self.bound == BOUND && !is_blind;
+        // Nothing that Ajar could do holds back a write that Azure carries out after all.
+        let is_calm = edited.is_none_or(|at| at + self.bound < now) && self.straggling_until < now;
         if !is && wanted == Some(true) && is_calm && self.is_granted((number, port, from), now, MINUTE, SKEW)
         {
             self.fail(now, || format!("(6) {place} was cut while its grant lives"));
@@ -476,10 +473,7 @@ impl Referee {
         }
         for ((table, partition, row), (_, document)) in rows {
             let is_left = match *table {
-                // One whose request was never stored is kept for an hour.
-                "due" => {
-                    self.requests.keys().any(|id| row.ends_with(id.as_str())) || !row.contains("_decide_")
-                }
+                "due" => true,
                 "grants" => row.starts_with("g_"),
                 "points" => row == "lease" && is_held(document, now),
                 _ => false,
@@ -499,7 +493,7 @@ impl Referee {
         for (number, group) in self.groups.iter().enumerate() {
             let behind = self.machines.iter().filter(|machine| machine.nsgs.contains(&number));
             let all_off = behind.clone().all(|machine| machine.policy == Policy::Off);
-            if !all_off || group.edited_at.is_some() || self.is_wiped || self.bound != BOUND {
+            if !all_off || group.edited_at.is_some() || self.is_wiped {
                 continue;
             }
             let rules = |json: &Value| -> BTreeSet<String> {

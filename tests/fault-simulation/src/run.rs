@@ -74,8 +74,9 @@ impl Wake for Ready {
 
 /// The function's time-out: what runs longer is killed with its whole instance.
 const FUNCTION_TIMEOUT: u64 = 5 * MINUTE;
-/// How long the referee waits after the last access ended before it wants everything gone.
-const CALM: u64 = 40 * MINUTE;
+/// How long the referee waits after the last access ended before it wants everything gone: a due row whose change never
+/// came is kept for an hour.
+const CALM: u64 = 70 * MINUTE;
 const TICK: u64 = 5_000;
 /// Far more events than any run has.
 const MOST_EVENTS: u64 = 5_000_000;

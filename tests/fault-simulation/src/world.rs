@@ -17,6 +17,9 @@ use std::time::Duration;
 /// When every run begins.
 pub(crate) const EPOCH: &str = "2026-11-24T12:00:00Z";
 
+/// How much longer than the fault says a straggler may take: its way to Azure and an operation there.
+const STRAGGLING: u64 = 15_000;
+
 /// What befalls one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -194,6 +197,9 @@ impl State {
                 _ => 0,
             };
             self.referee.disturbed(self.now + lasts);
+            if matches!(fault, Fault::Stall { .. } | Fault::Late { .. }) {
+                self.referee.straggles(self.now + lasts + STRAGGLING);
+            }
         }
         (call, fault)
     }
@@ -273,7 +279,6 @@ impl World {
         };
         match fault {
             Some(Fault::Fail) => {
-                self.note_failure(kind);
                 self.pause(there + back).await;
                 return Err(NoAnswer::Failed);
             }
@@ -312,19 +317,8 @@ impl World {
         }
         self.pause(back).await;
         match (value, fault) {
-            (None, _) | (_, Some(Fault::LoseAnswer)) => {
-                self.note_failure(kind);
-                Err(NoAnswer::Failed)
-            }
+            (None, _) | (_, Some(Fault::LoseAnswer)) => Err(NoAnswer::Failed),
             (Some(value), _) => Ok(value),
-        }
-    }
-
-    fn note_failure(&self, kind: Kind) {
-        if kind.port() == Port::Store {
-            let mut state = self.lock();
-            let now = state.now;
-            state.referee.store_failed(now);
         }
     }
 
