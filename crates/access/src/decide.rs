@@ -16,6 +16,7 @@ use crate::policy_store;
 use crate::ports::store::StoreError;
 use crate::request::{AccessRequest, PointStatus, RequestPoint};
 use crate::request_id::RequestId;
+use crate::role_loss;
 use crate::send;
 use jiff::Timestamp;
 
@@ -110,6 +111,7 @@ async fn begin(
         let reason = "the end that was asked for is past".to_owned();
         return Ok(deny(ajar, id, reason).await?.unwrap_or(request));
     }
+    role_loss::note_next_look(ajar, id).await?;
     let updated = history::update(ajar, id, |request| {
         if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
             return Ok(None);

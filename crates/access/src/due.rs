@@ -52,6 +52,11 @@ pub(crate) enum Task {
         /// The enforcement point.
         point: ResourceId,
     },
+    /// A look whether the owner of open access still has the role for it.
+    Recheck {
+        /// The request.
+        request: RequestId,
+    },
     /// A notification that still has to be delivered.
     Notify {
         /// Its outbox row.
@@ -67,13 +72,14 @@ impl Task {
             Task::Reconcile { .. } => "reconcile",
             Task::Expire { .. } => "expire",
             Task::Look { .. } => "look",
+            Task::Recheck { .. } => "recheck",
             Task::Notify { .. } => "notify",
         }
     }
 
     fn subject(&self) -> String {
         match self {
-            Task::Decide { request } => request.as_str().to_owned(),
+            Task::Decide { request } | Task::Recheck { request } => request.as_str().to_owned(),
             Task::Project { vm } => digest(&vm.to_lowercase(), 32),
             Task::Reconcile { point } | Task::Look { point } => digest(&point.to_lowercase(), 32),
             Task::Expire { point, request } => {

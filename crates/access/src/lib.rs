@@ -25,6 +25,7 @@ mod read_back;
 pub mod reconcile;
 pub mod request;
 pub mod request_id;
+mod role_loss;
 mod send;
 mod store_marker;
 pub mod submit;

@@ -57,6 +57,9 @@ pub struct PolicyInput {
     /// The most IPv4 addresses one request may open; 65536 by default.
     #[serde(default)]
     pub max_source_addresses: Option<u32>,
+    /// What becomes of open access whose owner loses the role: `close` (the default) or `keep`.
+    #[serde(default)]
+    pub when_role_is_lost: Option<String>,
 }
 
 /// One port of a [`PolicyInput`].
@@ -131,6 +134,17 @@ pub struct PolicyPort {
     pub maximum_duration: SignedDuration,
 }
 
+/// What becomes of open access whose owner loses the role for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WhenRoleIsLost {
+    /// It is ended when the loss is noticed.
+    #[default]
+    Close,
+    /// It stays open to its end.
+    Keep,
+}
+
 /// What a policy says, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -147,6 +161,9 @@ pub struct PolicyTerms {
     pub minimum_duration: SignedDuration,
     /// The most IPv4 addresses of one request.
     pub max_source_addresses: u32,
+    /// What becomes of open access whose owner loses the role; rows from before this was asked say nothing.
+    #[serde(default)]
+    pub when_role_is_lost: WhenRoleIsLost,
 }
 
 /// Whether a policy is in force. Absence of a policy is neither: nothing is opened for it.
@@ -252,6 +269,16 @@ impl PolicyInput {
             flush_connections: self.flush_connections.unwrap_or(true),
             minimum_duration,
             max_source_addresses: self.max_source_addresses.unwrap_or(DEFAULT_MAX_SOURCE_ADDRESSES),
+            when_role_is_lost: match self.when_role_is_lost.as_deref() {
+                None | Some("close") => WhenRoleIsLost::Close,
+                Some("keep") => WhenRoleIsLost::Keep,
+                Some(other) => {
+                    return Err(AccessError::invalid(
+                        "whenRoleIsLost",
+                        format!("`{other}` is neither `close` nor `keep`"),
+                    ));
+                }
+            },
         };
         terms.check_exceptions()?;
         Ok(terms)

@@ -11,6 +11,7 @@ use crate::outbox;
 use crate::policy_store;
 use crate::ports::store::{Range, Table};
 use crate::reconcile::{self, Brought, Outcome};
+use crate::role_loss;
 use crate::store_marker;
 use ajar_network::resource_id::ResourceId;
 use futures::stream::{self, StreamExt};
@@ -117,11 +118,12 @@ async fn read_due(ajar: &Ajar) -> Result<Vec<DueRef>, AccessError> {
 }
 
 /// Rows by what does them at once: all of one point together, every other task by itself.
-fn group(rows: Vec<DueRef>) -> BTreeMap<(Timestamp, String), Vec<DueRef>> {
+fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> {
     let mut by_subject: BTreeMap<String, Vec<DueRef>> = BTreeMap::new();
     for row in rows {
         let subject = match &row.due.task {
             Task::Decide { request } => request.as_str().to_owned(),
+            Task::Recheck { request } => format!("role of {request}"),
             Task::Project { vm } => vm.to_lowercase(),
             Task::Notify { place } => format!("{}/{}", place.partition, place.row),
             Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
@@ -130,12 +132,14 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(Timestamp, String), Vec<DueRef>> {
         };
         by_subject.entry(subject).or_default().push(row);
     }
-    // Oldest first: what has been open too long is shut before anything else.
+    // Oldest first: what has been open too long is shut before anything else. Looks at roles come last: when Azure
+    // does not answer them, they must not keep anything from being shut.
     by_subject
         .into_iter()
         .map(|(subject, group)| {
             let oldest = group.iter().map(|row| row.due.at).min().unwrap_or(Timestamp::MAX);
-            ((oldest, subject), group)
+            let is_look_at_role = group.iter().any(|row| matches!(row.due.task, Task::Recheck { .. }));
+            ((is_look_at_role, oldest, subject), group)
         })
         .collect()
 }
@@ -161,6 +165,10 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
                 found.as_ref().is_some_and(|found| found.content.configured_at + GUARD_DELAY == row.due.at)
             };
             forget_done(ajar, group, is_there).await
+        }
+        Task::Recheck { request } => {
+            role_loss::look(ajar, request).await?;
+            forget_done(ajar, group, |_| true).await
         }
         Task::Notify { place } => {
             let mut done = 0;

@@ -127,6 +127,7 @@ impl VmTerms {
             flush_connections: None,
             minimum_duration: None,
             max_source_addresses: None,
+            when_role_is_lost: None,
         };
         input.terms().map_err(|error| in_azure_words(error, field, &written, "maxRequestAccessDuration"))
     }

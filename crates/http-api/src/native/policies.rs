@@ -6,7 +6,9 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::identity::Authenticated;
 use crate::query::Query;
-use ajar_access::policy::{AllowedSources, JitPolicy, PolicyInput, PolicyPoint, PolicyPort, PolicyState};
+use ajar_access::policy::{
+    AllowedSources, JitPolicy, PolicyInput, PolicyPoint, PolicyPort, PolicyState, WhenRoleIsLost,
+};
 use ajar_access::{configure, query};
 use ajar_network::plan::ExistingRules;
 use ajar_network::ports::PortRange;
@@ -16,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
-/// A policy as callers see it. Its first seven fields can be sent back as they are.
+/// A policy as callers see it. Its first eight fields can be sent back as they are.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Policy {
@@ -27,6 +29,7 @@ struct Policy {
     flush_connections: bool,
     minimum_duration: String,
     max_source_addresses: u32,
+    when_role_is_lost: &'static str,
     state: &'static str,
     location: String,
     enforcement_points: Vec<Point>,
@@ -104,6 +107,10 @@ impl From<JitPolicy> for Policy {
             flush_connections: terms.flush_connections,
             minimum_duration: duration(terms.minimum_duration),
             max_source_addresses: terms.max_source_addresses,
+            when_role_is_lost: match terms.when_role_is_lost {
+                WhenRoleIsLost::Close => "close",
+                WhenRoleIsLost::Keep => "keep",
+            },
             state: match policy.state {
                 PolicyState::Enabled => "Enabled",
                 PolicyState::Disabling => "Disabling",

@@ -153,12 +153,14 @@ async fn a_delete_lets_go_of_every_vm_that_no_other_policy_lists() {
 async fn a_put_keeps_what_azures_shape_cannot_say() {
     let server = Server::new();
     let native = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }],
-        "standingExceptions": ["10.1.0.0/26"], "flushConnections": false, "maxSourceAddresses": 64 });
+        "standingExceptions": ["10.1.0.0/26"], "flushConnections": false, "maxSourceAddresses": 64,
+        "whenRoleIsLost": "keep" });
     server.put("/api/policies", "alice", native).await.expect(200);
     server.put(&one("default"), "alice", body(&["web-1"])).await.expect(200);
     let policy = server.get(&format!("/api/policies?vm={}", vm("web-1")), "alice").await.expect(200);
     assert_eq!(policy["standingExceptions"], json!(["10.1.0.0/26"]));
     assert_eq!((&policy["flushConnections"], &policy["maxSourceAddresses"]), (&json!(false), &json!(64)));
+    assert_eq!(policy["whenRoleIsLost"], "keep");
     assert_eq!(policy["ports"].as_array().unwrap().len(), 2);
 }
 

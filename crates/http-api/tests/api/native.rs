@@ -43,6 +43,7 @@ async fn a_vm_is_assessed_protected_opened_and_shut_over_http() {
             "flushConnections": true,
             "minimumDuration": "PT5M",
             "maxSourceAddresses": 65536,
+            "whenRoleIsLost": "close",
             "state": "Enabled",
             "location": "westeurope",
             "enforcementPoints": [{ "id": nsg("web-nsg").as_str(), "addresses": [WEB_1] }],
@@ -204,6 +205,7 @@ async fn a_policy_can_be_sent_back_as_it_came() {
         "flushConnections": false,
         "minimumDuration": "PT1M",
         "maxSourceAddresses": 64,
+        "whenRoleIsLost": "keep",
     });
     let mut output = server.put("/api/policies", "alice", input.clone()).await.expect(200);
     output.as_object_mut().unwrap().retain(|field, _| input.get(field).is_some());
