@@ -13,18 +13,18 @@ pub(crate) mod sarif;
 pub(crate) mod table;
 
 /// A group and what it exposes.
-pub(crate) struct Judged {
-    pub(crate) id: Option<String>,
-    pub(crate) name: String,
-    pub(crate) exposures: Vec<Exposure>,
+pub(crate) struct Judged<'a> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) name: &'a str,
+    pub(crate) exposures: Vec<Exposure<'a>>,
     /// The places of each exposure's first rule; only for reports that show places.
     pub(crate) rule_places: Vec<Place>,
 }
 
-impl Judged {
+impl Judged<'_> {
     /// What to call it: its name, or else its id.
     pub(crate) fn title(&self) -> &str {
-        match (&self.id, self.name.as_str()) {
+        match (self.id, self.name) {
             (Some(id), "") => id,
             (_, name) => name,
         }
@@ -40,7 +40,7 @@ pub(crate) trait Report {
     /// Writes what comes before the first group.
     fn begin(&mut self) -> io::Result<()>;
     /// Writes one group.
-    fn nsg(&mut self, judged: &Judged) -> io::Result<()>;
+    fn nsg(&mut self, judged: &Judged<'_>) -> io::Result<()>;
     /// Writes what comes after the last group, and everything to the end.
     fn finish(&mut self, problems: &Problems) -> io::Result<()>;
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::intervals::Intervals;
+use crate::intervals::{Intervals, Parts};
 
 pub use crate::source::{InvalidServiceTag, ServiceTag, SourceGroup, SourceSet, SourceTerm};
 pub use crate::source_groups::SourceGroups;
@@ -246,10 +246,10 @@ impl AddressSet {
     pub fn range(first: IpAddr, last: IpAddr) -> Self {
         match (first, last) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
-                Self { v4: Intervals::from_unsorted(vec![(a.to_bits(), b.to_bits())]), ..Self::default() }
+                Self { v4: Intervals::from_unsorted([(a.to_bits(), b.to_bits())]), ..Self::default() }
             }
             (IpAddr::V6(a), IpAddr::V6(b)) => {
-                Self { v6: Intervals::from_unsorted(vec![(a.to_bits(), b.to_bits())]), ..Self::default() }
+                Self { v6: Intervals::from_unsorted([(a.to_bits(), b.to_bits())]), ..Self::default() }
             }
             _ => Self::default(),
         }
@@ -270,7 +270,7 @@ impl AddressSet {
     }
 
     /// From the inclusive ranges of both families, in any order.
-    pub(crate) fn from_bits(v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Self {
+    pub(crate) fn from_bits(v4: impl Into<Parts<u32>>, v6: impl Into<Parts<u128>>) -> Self {
         Self { v4: Intervals::from_unsorted(v4), v6: Intervals::from_unsorted(v6) }
     }
 
@@ -361,24 +361,61 @@ impl AddressSet {
         self.v6.append(other.v6);
     }
 
+    /// As [`append`](Self::append), of a set that is needed still.
+    pub(crate) fn extend_from(&mut self, other: &Self) {
+        self.v4.extend_from(&other.v4);
+        self.v6.extend_from(&other.v6);
+    }
+
+    /// As [`take`](Self::take), adding what was in this set to `taken`, which is to be [settled](Self::settle). Whether
+    /// there was any.
+    pub(crate) fn move_to(&mut self, taken: &mut Self, other: &Self) -> bool {
+        let mut any = false;
+        for &(from, to) in other.v4.as_slice() {
+            self.v4.take(from, to, |a, b| {
+                any = true;
+                taken.v4.push(a, b);
+            });
+        }
+        for &(from, to) in other.v6.as_slice() {
+            self.v6.take(from, to, |a, b| {
+                any = true;
+                taken.v6.push(a, b);
+            });
+        }
+        any
+    }
+
+    /// Makes it every address of these families, keeping its memory, with room for cutting IPv4 into `cuts` more
+    /// intervals.
+    pub(crate) fn fill(&mut self, v4: bool, v6: bool, cuts: usize) {
+        self.clear();
+        if v4 {
+            self.v4.fill(cuts);
+        }
+        if v6 {
+            self.v6.fill(0);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.v4.clear();
+        self.v6.clear();
+    }
+
     /// Makes the set canonical after [`append`](Self::append).
     pub(crate) fn settle(&mut self) {
         self.v4.settle();
         self.v6.settle();
     }
 
-    /// Takes what the other set has out of this one, in place, and hands it on.
-    pub(crate) fn take(
-        &mut self,
-        other: &Self,
-        mut taken4: impl FnMut(u32, u32),
-        mut taken6: impl FnMut(u128, u128),
-    ) {
+    /// Takes what the other set has out of this one, in place.
+    pub(crate) fn take(&mut self, other: &Self) {
         for &(from, to) in other.v4.as_slice() {
-            self.v4.take(from, to, &mut taken4);
+            self.v4.take(from, to, |_, _| {});
         }
         for &(from, to) in other.v6.as_slice() {
-            self.v6.take(from, to, &mut taken6);
+            self.v6.take(from, to, |_, _| {});
         }
     }
 

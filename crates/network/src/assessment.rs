@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::address::{AddressSet, ServiceTag, SourceGroup, SourceSet};
+use crate::address::{AddressSet, ServiceTag, SourceGroup, SourceSet, SourceTerm};
 use crate::estate::{Estate, IpConfiguration, NsgLevel, OpenByDefault, VmNetwork};
 use crate::nsg::Access;
 use crate::ports::{Port, Protocol};
@@ -402,45 +403,51 @@ fn may_have_way_in(configuration: &IpConfiguration) -> bool {
 /// the same to it. A known tag whose addresses anyone can rent (`AzureCloud`) counts as some of the Internet.
 #[must_use]
 pub fn internet_among(sources: &SourceSet) -> Internet {
-    let mut at_large: Vec<&AddressSet> = Vec::new();
+    let public = public_space();
+    let is_most = |(v4, v6): (u64, u128)| v4 * 2 >= public.v4_count() || v6 >= public.v6_count() / 2;
+    let mut at_large: SmallVec<[&AddressSet; 4]> = SmallVec::new();
     let mut some = false;
     for term in sources.terms() {
-        let outside_internet =
-            term.outside.iter().any(|g| matches!(g, SourceGroup::Tag(tag) if tag.is_internet()));
-        if outside_internet || !term.addresses.intersects(public_space()) {
+        let (at_most, only_internet) = conditions_on_internet(term);
+        if !at_most {
             continue;
         }
-        let mut only_internet = true;
-        let mut inner = false;
-        for group in &term.within {
-            match group {
-                SourceGroup::Tag(tag) if tag.is_internet() => {}
-                SourceGroup::Tag(tag) if tag.is_virtual_network() || tag.is_azure_load_balancer() => {
-                    inner = true
-                }
-                SourceGroup::ApplicationSecurityGroup(_) => inner = true,
-                SourceGroup::Tag(_) => only_internet = false,
-            }
-        }
-        if inner {
+        let counts = term.addresses.common_counts(public);
+        if counts == (0, 0) {
             continue;
         }
-        if only_internet {
-            at_large.push(&term.addresses);
-        } else {
+        if !only_internet {
             some = true;
+        } else if is_most(counts) {
+            return Internet::Everyone;
+        } else {
+            at_large.push(&term.addresses);
         }
     }
-    let public = public_space();
-    let (v4, v6) = match at_large.as_slice() {
-        [one] => one.common_counts(public),
-        several => AddressSet::union_of(several.iter().copied()).common_counts(public),
-    };
-    if v4 * 2 >= public.v4_count() || v6 >= public.v6_count() / 2 {
+    // Each is less than most; all of them together may be.
+    if at_large.len() > 1 && is_most(AddressSet::union_of(at_large.iter().copied()).common_counts(public)) {
         Internet::Everyone
     } else if some || !at_large.is_empty() {
         Internet::Some
     } else {
         Internet::None
     }
+}
+
+/// Whether a public address can meet the conditions of a term, and whether all public addresses of the Internet do.
+fn conditions_on_internet(term: &SourceTerm) -> (bool, bool) {
+    if term.outside.iter().any(|g| matches!(g, SourceGroup::Tag(tag) if tag.is_internet())) {
+        return (false, false);
+    }
+    let mut all = true;
+    for group in &term.within {
+        match group {
+            SourceGroup::Tag(tag) if tag.is_internet() => {}
+            SourceGroup::Tag(tag) if !tag.is_virtual_network() && !tag.is_azure_load_balancer() => {
+                all = false
+            }
+            SourceGroup::Tag(_) | SourceGroup::ApplicationSecurityGroup(_) => return (false, false),
+        }
+    }
+    (true, all)
 }

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
+use smallvec::{SmallVec, smallvec};
 
-use crate::address::{AddressSet, Prefix, ServiceTag, SourceGroup, SourceSet, SourceTerm};
+use crate::address::{AddressSet, Prefix, ServiceTag, SourceGroup, SourceGroups, SourceSet, SourceTerm};
 use crate::assessment::{Internet, internet_among};
 use crate::nsg::{Access, Endpoint, RuleMeaning};
 use crate::ports::{Port, Protocol};
@@ -24,7 +25,7 @@ pub use input::NsgInput;
 /// One port that an NSG lets somebody reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Exposure {
+pub struct Exposure<'a> {
     /// The port.
     pub port: Port,
     /// The protocol.
@@ -37,14 +38,14 @@ pub struct Exposure {
     /// Whether the Internet is among the sources.
     pub internet: Internet,
     /// The names of the custom rules that let them in, in order of evaluation.
-    pub rules: Vec<String>,
+    pub rules: Vec<&'a str>,
     /// A packet that passes.
     pub witness: Option<Witness>,
     /// What could not be read and may change the answer.
     pub uncertainties: Vec<Uncertainty>,
 }
 
-impl Exposure {
+impl Exposure<'_> {
     /// The addresses among the sources that get in whatever groups they are in, as the fewest prefixes.
     #[must_use]
     pub fn prefixes(&self) -> Vec<Prefix> {
@@ -80,20 +81,20 @@ impl Exposure {
 ///
 /// [`Protocol::Any`] asks about TCP and UDP, each by itself.
 #[must_use]
-pub fn exposures(nsg: &NsgInput, ports: &[Port], protocol: Protocol) -> Vec<Exposure> {
+pub fn exposures<'a>(nsg: &'a NsgInput, ports: &[Port], protocol: Protocol) -> Vec<Exposure<'a>> {
     InboundRules::from_meanings(&nsg.rules).exposures(ports, protocol)
 }
 
-impl InboundRules<'_> {
+impl<'a> InboundRules<'a> {
     /// As [`exposures`], of rules that are prepared already.
     #[must_use]
-    pub fn exposures(&self, ports: &[Port], protocol: Protocol) -> Vec<Exposure> {
+    pub fn exposures(&self, ports: &[Port], protocol: Protocol) -> Vec<Exposure<'a>> {
         let protocols: &[Protocol] = match &protocol {
             Protocol::Any => &[Protocol::Tcp, Protocol::Udp],
             one => std::slice::from_ref(one),
         };
-        let mut found = Vec::new();
-        let mut candidates = Vec::new();
+        let mut found = Vec::with_capacity(ports.len() * protocols.len());
+        let mut candidates = Vec::with_capacity(self.rules().len());
         for port in ports {
             for protocol in protocols {
                 candidates.clear();
@@ -104,13 +105,18 @@ impl InboundRules<'_> {
         found
     }
 
-    fn candidates(&self, port: Port, protocol: Protocol) -> impl Iterator<Item = &RuleMeaning> {
+    fn candidates(&self, port: Port, protocol: Protocol) -> impl Iterator<Item = &'a RuleMeaning> {
         self.about(protocol, port)
             .filter(move |r| !protocol.has_ports() || !surely_other_ports(r, port))
             .filter(move |r| protocol.has_ports() || !portless_mismatch(r))
     }
 
-    fn exposure(&self, candidates: &[&RuleMeaning], port: Port, protocol: Protocol) -> Option<Exposure> {
+    fn exposure(
+        &self,
+        candidates: &[&'a RuleMeaning],
+        port: Port,
+        protocol: Protocol,
+    ) -> Option<Exposure<'a>> {
         if candidates.iter().all(|r| r.access == Some(Access::Deny)) {
             return None;
         }
@@ -124,12 +130,12 @@ impl InboundRules<'_> {
     /// The general way: each class of destinations by itself, both bounds.
     fn uncertain_exposure(
         &self,
-        candidates: &[&RuleMeaning],
+        candidates: &[&'a RuleMeaning],
         port: Port,
         protocol: Protocol,
-    ) -> Option<Exposure> {
+    ) -> Option<Exposure<'a>> {
         let (mut certain, mut possible) = (SourceSet::none(), SourceSet::none());
-        let mut rules: Vec<&str> = Vec::new();
+        let mut rules: Vec<&'a str> = Vec::new();
         let mut witnesses: [Option<Witness>; 2] = [None, None];
         let mut uncertainties: Vec<Uncertainty> = Vec::new();
         for class in classes(candidates) {
@@ -172,7 +178,7 @@ impl InboundRules<'_> {
             protocol,
             certain: !certain.is_empty(),
             internet: internet_among(&sources),
-            rules: names.map(str::to_owned).collect(),
+            rules: names.collect(),
             witness: witnesses.into_iter().flatten().next(),
             sources,
             uncertainties,
@@ -227,10 +233,10 @@ struct Class<'a> {
 const SOME_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
 const SOME_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 4));
 
-fn classes<'a>(candidates: &[&'a RuleMeaning]) -> Vec<Class<'a>> {
+fn classes<'a>(candidates: &[&'a RuleMeaning]) -> SmallVec<[Class<'a>; 1]> {
     let whole = Class { v4: Some(SOME_V4), v6: Some(SOME_V6), group: None };
     if candidates.iter().all(|r| covers_everything(&r.destination)) {
-        return vec![whole];
+        return smallvec![whole];
     }
     let mut addresses: Vec<IpAddr> = vec![SOME_V4, SOME_V6];
     addresses.extend([IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]);
@@ -256,7 +262,7 @@ fn classes<'a>(candidates: &[&'a RuleMeaning]) -> Vec<Class<'a>> {
     let groups: Vec<Option<&ResourceId>> =
         std::iter::once(None).chain(groups.into_iter().map(Some)).collect();
     let mut seen: BTreeSet<(bool, Vec<bool>)> = BTreeSet::new();
-    let mut classes = Vec::new();
+    let mut classes = SmallVec::new();
     for address in addresses {
         for group in &groups {
             let signature = candidates.iter().map(|r| applies(r, address, *group)).collect();
@@ -279,91 +285,74 @@ fn applies(rule: &RuleMeaning, address: IpAddr, group: Option<&ResourceId>) -> b
         })
 }
 
-/// What rules have let in so far: addresses of one condition.
-struct Part<'a> {
-    within: Option<&'a SourceGroup>,
-    /// How many of the groups that were decided before it is outside of.
-    outside: usize,
-    v4: Vec<(u32, u32)>,
-    v6: Vec<(u128, u128)>,
-}
-
 /// One walk through the candidates, for one class of destinations and one source port.
 struct Walk<'a> {
-    left: AddressSet,
-    decided: Vec<&'a SourceGroup>,
-    parts: Vec<Part<'a>>,
+    /// The addresses that no rule has decided. Its memory serves one walk after the other.
+    left: &'a mut AddressSet,
+    /// The groups that rules have decided, whatever the address.
+    decided: SourceGroups,
+    /// What rules have let in, in their order; addresses are not settled.
+    let_in: &'a mut Vec<SourceTerm>,
+    /// Where this walk's terms start.
+    start: usize,
 }
 
-impl<'a> Walk<'a> {
-    fn part(&mut self) -> &mut Part<'a> {
-        let outside = self.decided.len();
-        let fits = self.parts.last().is_some_and(|p| p.within.is_none() && p.outside == outside);
-        if !fits {
-            self.parts.push(Part { within: None, outside, v4: Vec::new(), v6: Vec::new() });
-        }
-        let last = self.parts.len() - 1;
-        #[expect(clippy::indexing_slicing, reason = "a part was pushed unless there is one")]
-        &mut self.parts[last]
-    }
-
+impl Walk<'_> {
     /// Lets one rule decide. Whether it let anybody in.
-    fn rule(&mut self, rule: &'a RuleMeaning) -> bool {
+    fn rule(&mut self, rule: &RuleMeaning) -> bool {
+        let Self { left, decided, let_in, start } = self;
         let allow = rule.access == Some(Access::Allow);
         let source = &rule.source;
         let mut hit = false;
         if source.any {
-            let left = std::mem::take(&mut self.left);
-            if allow {
-                let (v4, v6) = left.bits();
-                let part = self.part();
-                part.v4.extend_from_slice(v4);
-                part.v6.extend_from_slice(v6);
+            hit = allow && !left.is_empty();
+            if hit {
+                by_address(let_in, *start, decided).extend_from(left);
             }
-            return allow && !left.is_empty();
-        }
-        if allow && !source.addresses.is_empty() {
-            let mut left = std::mem::take(&mut self.left);
-            let part = self.part();
-            let before = (part.v4.len(), part.v6.len());
-            left.take(&source.addresses, |a, b| part.v4.push((a, b)), |a, b| part.v6.push((a, b)));
-            hit = before != (part.v4.len(), part.v6.len());
-            self.left = left;
-        } else {
-            self.left.take(&source.addresses, |_, _| {}, |_, _| {});
-        }
-        if source.groups.is_empty() || self.left.is_empty() {
+            left.clear();
             return hit;
         }
-        let outside = self.decided.len();
-        for group in &source.groups {
-            if self.decided.contains(&group) {
-                continue;
-            }
+        if !source.addresses.is_empty() {
             if allow {
-                let (v4, v6) = self.left.bits();
-                let part = Part { within: Some(group), outside, v4: v4.to_vec(), v6: v6.to_vec() };
-                self.parts.push(part);
+                hit = left.move_to(by_address(let_in, *start, decided), &source.addresses);
+            } else {
+                left.take(&source.addresses);
+            }
+        }
+        if source.groups.is_empty() || left.is_empty() {
+            return hit;
+        }
+        let outside = decided.clone();
+        for group in &source.groups {
+            if decided.insert(group.clone()) && allow {
+                let within = SourceGroups::of(group.clone());
+                let_in.push(SourceTerm { addresses: left.clone(), within, outside: outside.clone() });
                 hit = true;
             }
-            self.decided.push(group);
         }
         hit
     }
+}
 
-    fn into_sources(self) -> impl Iterator<Item = SourceTerm> {
-        let Self { decided, parts, .. } = self;
-        parts.into_iter().map(move |part| SourceTerm {
-            addresses: AddressSet::from_bits(part.v4, part.v6),
-            within: part.within.cloned().into_iter().collect(),
-            outside: decided.iter().take(part.outside).map(|g| (*g).clone()).collect(),
-        })
+/// The addresses of the walk's term for those let in outside all groups decided so far.
+fn by_address<'t>(
+    let_in: &'t mut Vec<SourceTerm>,
+    start: usize,
+    decided: &SourceGroups,
+) -> &'t mut AddressSet {
+    let fits = |t: &SourceTerm| t.within.is_empty() && t.outside.len() == decided.len();
+    if let_in.len() == start || !let_in.last().is_some_and(fits) {
+        let addresses = AddressSet::empty();
+        let_in.push(SourceTerm { addresses, within: SourceGroups::new(), outside: decided.clone() });
     }
+    let last = let_in.len() - 1;
+    #[expect(clippy::indexing_slicing, reason = "a term was pushed unless there is one")]
+    &mut let_in[last].addresses
 }
 
 /// One source port of each kind that the candidates tell apart, an ephemeral one first.
-fn source_ports(candidates: &[&RuleMeaning], protocol: Protocol) -> Vec<Port> {
-    let mut ports = vec![EPHEMERAL];
+fn source_ports(candidates: &[&RuleMeaning], protocol: Protocol) -> SmallVec<[Port; 4]> {
+    let mut ports = smallvec![EPHEMERAL];
     if protocol.has_ports() {
         for range in candidates.iter().map(|r| &r.source_ports.ports).filter(|p| !p.is_all()) {
             for range in range.ranges() {
@@ -379,20 +368,22 @@ fn source_ports(candidates: &[&RuleMeaning], protocol: Protocol) -> Vec<Port> {
     ports
 }
 
-fn certain_exposure(candidates: &[&RuleMeaning], port: Port, protocol: Protocol) -> Option<Exposure> {
-    let mut hits = vec![false; candidates.len()];
-    let mut terms: Vec<SourceTerm> = Vec::new();
+fn certain_exposure<'a>(
+    candidates: &[&'a RuleMeaning],
+    port: Port,
+    protocol: Protocol,
+) -> Option<Exposure<'a>> {
+    let mut hits: SmallVec<[bool; 64]> = smallvec![false; candidates.len()];
+    let mut terms: Vec<SourceTerm> = Vec::with_capacity(8);
+    let mut left = AddressSet::empty();
     let mut witness: Option<Witness> = None;
     let mut witness_is_public = false;
     let source_ports = source_ports(candidates, protocol);
     for class in classes(candidates) {
         for source_port in &source_ports {
-            let left = match (class.v4, class.v6) {
-                (Some(_), Some(_)) => AddressSet::all(),
-                (Some(_), None) => AddressSet::all_v4(),
-                _ => AddressSet::all_v6(),
-            };
-            let mut walk = Walk { left, decided: Vec::new(), parts: Vec::new() };
+            let start = terms.len();
+            left.fill(class.v4.is_some(), class.v6.is_some(), 2 * candidates.len());
+            let mut walk = Walk { left: &mut left, decided: SourceGroups::new(), let_in: &mut terms, start };
             for (rule, hit) in candidates.iter().copied().zip(&mut hits) {
                 if walk.left.is_empty() {
                     break;
@@ -404,8 +395,7 @@ fn certain_exposure(candidates: &[&RuleMeaning], port: Port, protocol: Protocol)
                     *hit |= walk.rule(rule);
                 }
             }
-            let start = terms.len();
-            terms.extend(walk.into_sources().filter(|t| !t.is_empty()));
+            terms.iter_mut().skip(start).for_each(|t| t.addresses.settle());
             if !witness_is_public {
                 let found = terms.get(start..).unwrap_or_default();
                 if let Some((packet, public)) = witness_of(found, &class, *source_port, protocol, port)
@@ -416,11 +406,12 @@ fn certain_exposure(candidates: &[&RuleMeaning], port: Port, protocol: Protocol)
             }
         }
     }
-    let sources = SourceSet::from_terms(terms);
+    let sources = SourceSet::from_vec(terms);
     if sources.is_empty() {
         return None;
     }
-    let rules = candidates.iter().zip(hits).filter(|(_, hit)| *hit).map(|(r, _)| r.name.clone()).collect();
+    let mut rules = Vec::with_capacity(candidates.len());
+    rules.extend(candidates.iter().zip(hits).filter(|(_, hit)| *hit).map(|(r, _)| r.name.as_str()));
     Some(Exposure {
         port,
         protocol,
@@ -441,12 +432,16 @@ fn witness_of(
     protocol: Protocol,
     port: Port,
 ) -> Option<(Witness, bool)> {
-    let rank = |t: &&SourceTerm| {
-        (t.within.len() + t.outside.len(), t.addresses.first_common(public_space()).is_none())
+    let conditions = |t: &SourceTerm| t.within.len() + t.outside.len();
+    let terms = || terms.iter().filter(|t| !t.is_empty());
+    let fewest = terms().map(conditions).min()?;
+    let mut best = terms().filter(|t| conditions(t) == fewest);
+    let first = best.clone().next()?;
+    let public = best.find_map(|t| Some((t, t.addresses.first_common(public_space())?)));
+    let (term, source) = match public {
+        Some(found) => found,
+        None => (first, first.addresses.first()?),
     };
-    let term = terms.iter().min_by_key(rank)?;
-    let public = term.addresses.first_common(public_space());
-    let source = public.or_else(|| term.addresses.first())?;
     let destination = if source.is_ipv4() { class.v4 } else { class.v6 }?;
     let witness = Witness {
         source,

@@ -1,6 +1,8 @@
 //! Canonical sets of whole numbers: sorted, disjoint, never adjacent inclusive intervals. Addresses and ports
 //! are both such sets, so that their algebra is written and tested once.
 
+use smallvec::{SmallVec, smallvec};
+
 /// A number type whose values can be walked one by one.
 pub(crate) trait Bound: Copy + Ord {
     const MIN: Self;
@@ -21,22 +23,62 @@ macro_rules! bound {
 }
 bound!(u16, u32, u128);
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Intervals<T>(Vec<(T, T)>);
+/// Most sets are one interval (a prefix, everything, nothing), which takes no allocation.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Intervals<T>(Parts<T>);
+
+pub(crate) type Parts<T> = SmallVec<[(T, T); 1]>;
 
 impl<T> Default for Intervals<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(SmallVec::new())
+    }
+}
+
+impl<T: Copy> Clone for Intervals<T> {
+    /// As the numbers are copied at once, not one by one.
+    fn clone(&self) -> Self {
+        Self(SmallVec::from_slice(&self.0))
     }
 }
 
 impl<T: Bound> Intervals<T> {
     pub(crate) fn all() -> Self {
-        Self(vec![(T::MIN, T::MAX)])
+        Self(smallvec![(T::MIN, T::MAX)])
+    }
+
+    /// Makes it the set of all values, keeping its memory, with room for `cuts` more intervals.
+    pub(crate) fn fill(&mut self, cuts: usize) {
+        self.0.clear();
+        self.0.reserve(cuts + 1);
+        self.0.push((T::MIN, T::MAX));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds an interval; [`settle`](Self::settle) makes the set canonical again.
+    pub(crate) fn push(&mut self, from: T, to: T) {
+        self.make_room();
+        self.0.push((from, to));
+    }
+
+    /// A set of more than one interval soon has several.
+    fn make_room(&mut self) {
+        if self.0.len() == 1 && !self.0.spilled() {
+            self.0.reserve(7);
+        }
+    }
+
+    /// Adds the intervals of another set; [`settle`](Self::settle) makes this one canonical again.
+    pub(crate) fn extend_from(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
     }
 
     /// From intervals in any order, overlapping or not. An interval whose start is after its end is empty.
-    pub(crate) fn from_unsorted(mut parts: Vec<(T, T)>) -> Self {
+    pub(crate) fn from_unsorted<P: Into<Parts<T>>>(parts: P) -> Self {
+        let mut parts = parts.into();
         parts.retain(|(from, to)| from <= to);
         let mut set = Self(parts);
         set.settle();
@@ -45,12 +87,20 @@ impl<T: Bound> Intervals<T> {
 
     /// Adds the intervals of another set; [`settle`](Self::settle) makes this one canonical again.
     pub(crate) fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
+        if self.0.is_empty() {
+            *self = other;
+        } else {
+            self.0.append(&mut other.0);
+        }
     }
 
     /// Makes the set canonical: sorted, disjoint, never adjacent.
     pub(crate) fn settle(&mut self) {
-        if self.0.len() > 1 {
+        let apart = |pair: &[(T, T)]| match pair {
+            [(_, to), (from, _)] => to.next().is_some_and(|after| after < *from),
+            _ => true,
+        };
+        if !self.0.windows(2).all(apart) {
             self.0.sort_unstable();
             self.0.dedup_by(|next, last| {
                 let joins = last.1.next().is_none_or(|after| next.0 <= after);
@@ -94,7 +144,7 @@ impl<T: Bound> Intervals<T> {
         if self.is_empty() {
             return other.clone();
         }
-        Self::from_unsorted(self.0.iter().chain(&other.0).copied().collect())
+        Self::from_unsorted(self.0.iter().chain(&other.0).copied().collect::<Parts<T>>())
     }
 
     pub(crate) fn each_common(&self, other: &Self, mut common: impl FnMut(T, T)) {
@@ -113,13 +163,13 @@ impl<T: Bound> Intervals<T> {
     }
 
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        let mut parts = Vec::new();
+        let mut parts = SmallVec::new();
         self.each_common(other, |from, to| parts.push((from, to)));
         Self(parts)
     }
 
     pub(crate) fn complement(&self) -> Self {
-        let mut parts = Vec::with_capacity(self.0.len() + 1);
+        let mut parts = SmallVec::with_capacity(self.0.len() + 1);
         let mut start = Some(T::MIN);
         for &(from, to) in &self.0 {
             if let (Some(gap), Some(before)) = (start, from.previous())
@@ -154,22 +204,24 @@ impl<T: Bound> Intervals<T> {
             tail = to.next().filter(|after| *after <= last).map(|after| (after, last));
             end += 1;
         }
-        match (head, tail, end - start) {
-            (_, _, 0) => {}
-            (Some(one), None, 1) | (None, Some(one), 1) => {
-                if let Some(slot) = self.0.get_mut(start) {
-                    *slot = one;
-                }
+        if let (Some(one), Some(two), 1) = (head, tail, end - start) {
+            if let Some(slot) = self.0.get_mut(start) {
+                *slot = one;
             }
-            (Some(one), Some(two), 1) => {
-                if let Some(slot) = self.0.get_mut(start) {
-                    *slot = one;
-                }
-                self.0.insert(start + 1, two);
+            self.make_room();
+            self.0.insert(start + 1, two);
+            return;
+        }
+        // What is left of the first and the last fits into their places.
+        let mut kept = start;
+        for part in head.into_iter().chain(tail) {
+            if let Some(slot) = self.0.get_mut(kept) {
+                *slot = part;
             }
-            _ => {
-                self.0.splice(start..end, head.into_iter().chain(tail));
-            }
+            kept += 1;
+        }
+        if kept < end {
+            self.0.drain(kept..end);
         }
     }
 
@@ -201,7 +253,7 @@ mod tests {
 
     fn set() -> impl Strategy<Value = Intervals<u16>> {
         let edge = prop_oneof![0u16..40, 65_500u16..=65_535];
-        proptest::collection::vec((edge.clone(), edge), 0..6).prop_map(Intervals::from_unsorted)
+        proptest::collection::vec((edge.clone(), edge), 0..6).prop_map(Intervals::from_unsorted::<Vec<_>>)
     }
 
     fn values() -> impl Iterator<Item = u16> {

@@ -592,7 +592,9 @@ impl<'de> Visitor<'de> for RuleVisitor {
                 "properties" if self.inner => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                "properties" => fields.properties.put(exact, map.next_value_seed(Properties)?),
+                "properties" => {
+                    fields.properties.put(exact, map.next_value_seed(Properties(Self { inner: true }))?)
+                }
                 "direction" => fields.direction.put(exact, map.next_value_seed(Text(direction))?),
                 "access" => fields.access.put(exact, map.next_value_seed(Text(access))?),
                 "protocol" => {
@@ -623,26 +625,27 @@ fn texts<'de, A: MapAccess<'de>, C: Collect>(map: &mut A, list: bool) -> Result<
     Ok(something.then_some(given))
 }
 
-/// Reads `properties`; none when it is no object, which leaves the rule's own keys.
-struct Properties;
+/// Reads `properties` with the visitor of what they belong to; none when they are no object, which leaves the keys
+/// beside them.
+pub(crate) struct Properties<V>(pub(crate) V);
 
-impl<'de> DeserializeSeed<'de> for Properties {
-    type Value = Option<Box<Fields>>;
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Properties<V> {
+    type Value = Option<Box<V::Value>>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Properties {
-    otherwise!(Option<Box<Fields>>, None, None);
+impl<'de, V: Visitor<'de>> Visitor<'de> for Properties<V> {
+    otherwise!(Option<Box<V::Value>>, None, None);
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the properties of a security rule")
+        f.write_str("the properties of a resource")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        RuleVisitor { inner: true }.visit_map(map).map(|fields| Some(Box::new(fields)))
+        self.0.visit_map(map).map(|fields| Some(Box::new(fields)))
     }
 }

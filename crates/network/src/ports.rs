@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::intervals::Intervals;
+use crate::intervals::{Intervals, Parts};
 
 /// A TCP or UDP port, 0 to 65535 (Azure accepts 0 in rules).
 pub type Port = u16;
@@ -144,7 +144,7 @@ impl PortSet {
     /// The ports of these ranges.
     #[must_use]
     pub fn from_ranges(ranges: impl IntoIterator<Item = PortRange>) -> Self {
-        Self(Intervals::from_unsorted(ranges.into_iter().map(|r| (r.first, r.last)).collect()))
+        Self(Intervals::from_unsorted(ranges.into_iter().map(|r| (r.first, r.last)).collect::<Parts<Port>>()))
     }
 
     /// The fewest ranges that make up the set, ascending.

@@ -377,7 +377,7 @@ fn subtract(left: &mut SourceTerm, side: &Endpoint) {
         left.addresses = AddressSet::empty();
         return;
     }
-    left.addresses.take(&side.addresses, |_, _| {}, |_, _| {});
+    left.addresses.take(&side.addresses);
     left.outside.extend(side.groups.iter().cloned());
 }
 

@@ -28,8 +28,17 @@ pub struct InvalidServiceTag {
 }
 
 /// A service tag such as `VirtualNetwork`, compared without regard to case.
-#[derive(Debug, Clone)]
-pub struct ServiceTag(Arc<str>);
+#[derive(Clone)]
+pub struct ServiceTag(Name);
+
+/// The tags of default rules stand in most rules that have one, so they are neither stored nor compared as text.
+#[derive(Clone)]
+enum Name {
+    AzureLoadBalancer,
+    Internet,
+    VirtualNetwork,
+    Other(Arc<str>),
+}
 
 impl ServiceTag {
     /// Reads a tag: letters, digits, `.`, `_` and `-`, starting with a letter, at most 80 characters. The three
@@ -39,63 +48,78 @@ impl ServiceTag {
     /// [`InvalidServiceTag`] when the text is something else.
     pub fn parse(text: &str) -> Result<Self, InvalidServiceTag> {
         let trimmed = text.trim();
-        for known in ["VirtualNetwork", "Internet", "AzureLoadBalancer"] {
-            if trimmed.eq_ignore_ascii_case(known) {
-                return Ok(Self(known.into()));
+        for known in [Self::virtual_network(), Self::internet(), Self::azure_load_balancer()] {
+            if trimmed.eq_ignore_ascii_case(known.as_str()) {
+                return Ok(known);
             }
         }
         let fits = trimmed.len() <= 80
             && trimmed.starts_with(|c: char| c.is_ascii_alphabetic())
             && trimmed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if fits { Ok(Self(trimmed.into())) } else { Err(InvalidServiceTag { text: text.to_owned() }) }
+        if fits {
+            Ok(Self(Name::Other(trimmed.into())))
+        } else {
+            Err(InvalidServiceTag { text: text.to_owned() })
+        }
     }
 
     /// `VirtualNetwork`: the VNet, its peers, and what is reached through gateways and user-defined routes.
     #[must_use]
-    pub fn virtual_network() -> Self {
-        Self("VirtualNetwork".into())
+    pub const fn virtual_network() -> Self {
+        Self(Name::VirtualNetwork)
     }
 
     /// `Internet`: every public address outside the virtual network.
     #[must_use]
-    pub fn internet() -> Self {
-        Self("Internet".into())
+    pub const fn internet() -> Self {
+        Self(Name::Internet)
     }
 
     /// `AzureLoadBalancer`: the health probes, not the traffic they balance.
     #[must_use]
-    pub fn azure_load_balancer() -> Self {
-        Self("AzureLoadBalancer".into())
+    pub const fn azure_load_balancer() -> Self {
+        Self(Name::AzureLoadBalancer)
     }
 
     /// The tag's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Name::AzureLoadBalancer => "AzureLoadBalancer",
+            Name::Internet => "Internet",
+            Name::VirtualNetwork => "VirtualNetwork",
+            Name::Other(text) => text,
+        }
     }
 
     /// Whether it is `VirtualNetwork`.
     #[must_use]
-    pub fn is_virtual_network(&self) -> bool {
-        self.0.eq_ignore_ascii_case("VirtualNetwork")
+    pub const fn is_virtual_network(&self) -> bool {
+        matches!(self.0, Name::VirtualNetwork)
     }
 
     /// Whether it is `Internet`.
     #[must_use]
-    pub fn is_internet(&self) -> bool {
-        self.0.eq_ignore_ascii_case("Internet")
+    pub const fn is_internet(&self) -> bool {
+        matches!(self.0, Name::Internet)
     }
 
     /// Whether it is `AzureLoadBalancer`.
     #[must_use]
-    pub fn is_azure_load_balancer(&self) -> bool {
-        self.0.eq_ignore_ascii_case("AzureLoadBalancer")
+    pub const fn is_azure_load_balancer(&self) -> bool {
+        matches!(self.0, Name::AzureLoadBalancer)
+    }
+}
+
+impl fmt::Debug for ServiceTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServiceTag").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for ServiceTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -108,7 +132,10 @@ impl std::str::FromStr for ServiceTag {
 
 impl PartialEq for ServiceTag {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.eq_ignore_ascii_case(&other.0)
+        match (&self.0, &other.0) {
+            (Name::Other(a), Name::Other(b)) => Arc::ptr_eq(a, b) || a.eq_ignore_ascii_case(b),
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
     }
 }
 
@@ -116,16 +143,16 @@ impl Eq for ServiceTag {}
 
 impl Hash for ServiceTag {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.to_ascii_lowercase().hash(state);
+        self.as_str().to_ascii_lowercase().hash(state);
     }
 }
 
 impl Ord for ServiceTag {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 {
+        if self == other {
             return Ordering::Equal;
         }
-        let [a, b] = [self, other].map(|tag| tag.0.bytes().map(|b| b.to_ascii_lowercase()));
+        let [a, b] = [self, other].map(|tag| tag.as_str().bytes().map(|b| b.to_ascii_lowercase()));
         a.cmp(b)
     }
 }
@@ -138,7 +165,7 @@ impl PartialOrd for ServiceTag {
 
 impl Serialize for ServiceTag {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -216,19 +243,21 @@ impl SourceTerm {
             || (is(ServiceTag::is_internet) && is(ServiceTag::is_virtual_network))
     }
 
-    /// Without conditions that follow from others: what is in `Internet` is outside `VirtualNetwork`, and the other way
+    /// Drops conditions that follow from others: what is in `Internet` is outside `VirtualNetwork`, and the other way
     /// round.
-    fn without_redundancy(mut self) -> Self {
+    fn drop_redundancy(&mut self) {
+        if self.within.is_empty() || self.outside.is_empty() {
+            return;
+        }
         type Is = fn(&ServiceTag) -> bool;
         let is = |group: &SourceGroup, f: Is| matches!(group, SourceGroup::Tag(t) if f(t));
         let pair: [Is; 2] = [ServiceTag::is_internet, ServiceTag::is_virtual_network];
         let [internet, network] = pair;
         for (inner, outer) in [(internet, network), (network, internet)] {
-            if !self.outside.is_empty() && self.within.iter().any(|g| is(g, inner)) {
+            if self.within.iter().any(|g| is(g, inner)) {
                 self.outside.retain(|g| !is(g, outer));
             }
         }
-        self
     }
 
     /// Whether the condition is always met.
@@ -347,8 +376,13 @@ impl SourceSet {
     /// The union of these terms.
     #[must_use]
     pub fn from_terms(terms: impl IntoIterator<Item = SourceTerm>) -> Self {
-        let mut terms: Vec<SourceTerm> =
-            terms.into_iter().filter(|t| !t.is_empty()).map(SourceTerm::without_redundancy).collect();
+        Self::from_vec(terms.into_iter().collect())
+    }
+
+    /// The union of these terms, in the memory they are in.
+    pub(crate) fn from_vec(mut terms: Vec<SourceTerm>) -> Self {
+        terms.retain(|t| !t.is_empty());
+        terms.iter_mut().for_each(SourceTerm::drop_redundancy);
         if terms.len() < 2 {
             return Self { terms };
         }
@@ -363,16 +397,16 @@ impl SourceSet {
         for term in &mut terms {
             term.addresses.settle();
         }
-        let mut kept: Vec<SourceTerm> = Vec::with_capacity(terms.len());
-        for term in terms {
-            if kept.iter().any(|k| term.implies(k)) {
-                continue;
+        // No two conditions are the same any more, so of two terms one at most implies the other, and what goes is
+        // in something that stays.
+        for at in (0..terms.len()).rev() {
+            let implied =
+                |term: &SourceTerm| terms.iter().enumerate().any(|(i, other)| i != at && term.implies(other));
+            if terms.get(at).is_some_and(implied) {
+                terms.remove(at);
             }
-            kept.retain(|k| !k.implies(&term));
-            kept.push(term);
         }
-        kept.sort_unstable();
-        Self { terms: kept }
+        Self { terms }
     }
 
     /// The terms whose union the set is.

@@ -1,19 +1,34 @@
 //! Small sorted sets of source groups.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use crate::source::SourceGroup;
 
-/// A set of source groups in ascending order. Sets are small, mostly of none or one, and are copied a lot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
-#[serde(transparent)]
-pub struct SourceGroups(Vec<SourceGroup>);
+/// A set of source groups in ascending order. Sets are mostly of none to two and are copied a lot, so those are kept
+/// without allocation.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct SourceGroups(SmallVec<[SourceGroup; 2]>);
+
+impl Clone for SourceGroups {
+    fn clone(&self) -> Self {
+        if self.0.is_empty() { Self::new() } else { Self(self.0.clone()) }
+    }
+}
 
 impl SourceGroups {
     /// No group.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub fn new() -> Self {
+        Self(SmallVec::new())
+    }
+
+    /// One group.
+    #[must_use]
+    pub fn of(group: SourceGroup) -> Self {
+        let mut groups = SmallVec::new();
+        groups.push(group);
+        Self(groups)
     }
 
     /// The groups, ascending.
@@ -63,8 +78,8 @@ impl SourceGroups {
     }
 
     /// Keeps the groups that `keep` holds of.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&SourceGroup) -> bool) {
-        self.0.retain(keep);
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&SourceGroup) -> bool) {
+        self.0.retain(|group| keep(group));
     }
 
     /// The groups of either set.
@@ -86,7 +101,7 @@ impl Extend<SourceGroup> for SourceGroups {
 
 impl FromIterator<SourceGroup> for SourceGroups {
     fn from_iter<I: IntoIterator<Item = SourceGroup>>(groups: I) -> Self {
-        let mut groups: Vec<SourceGroup> = groups.into_iter().collect();
+        let mut groups: SmallVec<[SourceGroup; 2]> = groups.into_iter().collect();
         if groups.len() > 1 {
             groups.sort_unstable();
             groups.dedup();
@@ -106,6 +121,12 @@ impl<'a> IntoIterator for &'a SourceGroups {
     type IntoIter = std::slice::Iter<'a, SourceGroup>;
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+impl Serialize for SourceGroups {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self)
     }
 }
 

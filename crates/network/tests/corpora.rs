@@ -141,12 +141,8 @@ fn as_arm(rule: &Value) -> SecurityRule {
 fn another_scanners_cases_come_out_as_it_expects() {
     let cases = lines(include_str!("data/checkov_cases.jsonl"));
     assert_eq!(cases.len(), 60);
-    let mut judged = 0;
+    let (mut judged, mut dynamic) = (0, 0);
     for case in cases {
-        // Rules made by a dynamic block are not in the case.
-        if case["dynamic"] == true {
-            continue;
-        }
         judged += 1;
         let rules: Vec<SecurityRule> = case["rules"].as_array().unwrap().iter().map(as_arm).collect();
         let (protocol, port) = match case["port"].as_u64() {
@@ -156,11 +152,25 @@ fn another_scanners_cases_come_out_as_it_expects() {
         let flow = Flow { destination: Destination::address("10.0.0.4".parse().unwrap()), protocol, port };
         let reach = InboundRules::from_rules(&rules).reach(&flow);
         let open = internet_among(&reach.possible) == Internet::Everyone;
+        if case["dynamic"] == true {
+            // A `dynamic` block makes its rules out of variables that are not in the case, so Azure would see an NSG
+            // without custom rules, and its default rules shut out the Internet. The scanner says the same of two of
+            // them; of the third it says what the missing variable would make.
+            dynamic += 1;
+            assert!(!open && case["rules"] == json!([]), "{case}");
+            let by_the_missing_variable = "checkov:tf:HTTP:azurerm_network_security_group.dynamic_nsg_fail";
+            assert_eq!(
+                case["expected"]["status"] == "FAILED",
+                case["id"] == by_the_missing_variable,
+                "{case}"
+            );
+            continue;
+        }
         assert_eq!(open, case["expected"]["status"] == "FAILED", "{case}");
         // Sources such as `<nw>/0` are no addresses: they may be anyone, and the answer says so.
         let odd = case.to_string().contains("/0\"");
         assert_eq!(reach.uncertainties.is_empty(), !odd, "{case}");
         assert_eq!(reach.possible == reach.certain, !odd, "{case}");
     }
-    assert_eq!(judged, 57);
+    assert_eq!((judged, dynamic), (60, 3));
 }

@@ -118,9 +118,12 @@ fn what_is_no_nsg_is_said_so() {
     assert!(exposures(&empty, &MANAGEMENT, Protocol::Tcp).is_empty());
 }
 
-fn exposed(rules: Value) -> Vec<Exposure> {
-    let nsg: NsgInput = serde_json::from_value(json!({"properties": {"securityRules": rules}})).unwrap();
-    exposures(&nsg, &MANAGEMENT, Protocol::Tcp)
+fn exposed(nsg: &NsgInput) -> Vec<Exposure<'_>> {
+    exposures(nsg, &MANAGEMENT, Protocol::Tcp)
+}
+
+fn nsg_of(rules: Value) -> NsgInput {
+    serde_json::from_value(json!({"properties": {"securityRules": rules}})).unwrap()
 }
 
 fn rule(name: &str, priority: u16, access: &str, source: &str, ports: &str) -> Value {
@@ -131,12 +134,13 @@ fn rule(name: &str, priority: u16, access: &str, source: &str, ports: &str) -> V
 
 #[test]
 fn an_exposure_says_who_through_what_with_a_packet() {
-    let found = exposed(json!([
+    let nsg = nsg_of(json!([
         rule("partner", 100, "Deny", "203.0.113.0/24", "22"),
         rule("halves", 200, "Allow", "0.0.0.0/1,128.0.0.0/1", "20-25"),
         rule("rdp", 300, "Allow", "VirtualNetwork", "3389"),
         rule("late", 400, "Allow", "203.0.113.7", "22"),
     ]));
+    let found = exposed(&nsg);
     assert_eq!(found.iter().map(|e| e.port).collect::<Vec<_>>(), [22, 3389]);
     let ssh = &found[0];
     assert_eq!(ssh.rules, ["halves"], "the late rule is for a source that was decided before");
@@ -154,7 +158,8 @@ fn an_exposure_says_who_through_what_with_a_packet() {
 fn a_rule_that_cannot_be_read_may_expose() {
     let mut odd = rule("odd", 100, "Allow", "*", "22");
     odd["properties"]["access"] = json!("Audit");
-    let found = exposed(json!([odd, rule("open", 200, "Allow", "10.0.0.0/8", "22")]));
+    let nsg = nsg_of(json!([odd, rule("open", 200, "Allow", "10.0.0.0/8", "22")]));
+    let found = exposed(&nsg);
     assert_eq!(found.len(), 1);
     assert!(!found[0].certain);
     assert_eq!(found[0].internet, Internet::Everyone);

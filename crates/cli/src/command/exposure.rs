@@ -2,7 +2,7 @@
 
 use std::io::BufWriter;
 
-use ajar_network::exposure::{Exposure, NsgInput, exposures};
+use ajar_network::exposure::{NsgInput, exposures};
 use ajar_network::nsg::NetworkSecurityGroup;
 use ajar_network::ports::{Port, Protocol};
 use ajar_network::reachability::InboundRules;
@@ -74,10 +74,13 @@ impl Run {
     }
 
     fn element(&mut self, element: &Element<'_>) -> Result<(), Failure> {
-        if let Some((input, exposures)) = self.plain_group(element) {
-            let id = input.id;
-            let name = input.name.unwrap_or_else(|| last_of(id.as_deref()).to_owned());
-            return self.judged(Judged { id, name, exposures, rule_places: Vec::new() });
+        if let Some(input) = self.plain_group(element) {
+            let exposures = exposures(&input, &self.ports, self.protocol);
+            if exposures.is_empty() || !self.report.shows_places() {
+                let id = input.id.as_deref();
+                let name = input.name.as_deref().unwrap_or_else(|| last_of(id));
+                return self.judged(&Judged { id, name, exposures, rule_places: Vec::new() });
+            }
         }
         let value = match serde_json::from_slice::<Value>(element.bytes) {
             Ok(value) => value,
@@ -104,9 +107,9 @@ impl Run {
         Ok(())
     }
 
-    /// Judges an element that is a group, all of it readable, without building JSON values. None: it is something
+    /// Reads an element that is a group, all of it readable, without building JSON values. None: it is something
     /// else, or what is wrong with it is to be told.
-    fn plain_group(&self, element: &Element<'_>) -> Option<(NsgInput, Vec<Exposure>)> {
+    fn plain_group(&self, element: &Element<'_>) -> Option<NsgInput> {
         let mut input = serde_json::from_slice::<NsgInput>(element.bytes).ok()?;
         if !input.id.as_deref().is_some_and(is_nsg_id) {
             return None;
@@ -117,22 +120,20 @@ impl Run {
         if let Some(tags) = &self.tags {
             input.resolve(tags);
         }
-        let exposures = exposures(&input, &self.ports, self.protocol);
-        let shows_places = self.report.shows_places() && !exposures.is_empty();
-        (!shows_places).then_some((input, exposures))
+        Some(input)
     }
 
-    fn judged(&mut self, judged: Judged) -> Result<(), Failure> {
+    fn judged(&mut self, judged: &Judged<'_>) -> Result<(), Failure> {
         self.exposed |= !judged.exposures.is_empty();
-        self.report.nsg(&judged)?;
+        self.report.nsg(judged)?;
         Ok(())
     }
 
     fn group(&mut self, element: &Element<'_>, found: &NsgJson) -> Result<(), Failure> {
-        let text = |key: &str| get(&found.json, key).and_then(Value::as_str).map(str::to_owned);
+        let text = |key: &str| get(&found.json, key).and_then(Value::as_str);
         let id = text("id");
-        let name = text("name").unwrap_or_else(|| last_of(id.as_deref()).to_owned());
-        let title = if name.is_empty() { "the network security group".to_owned() } else { name.clone() };
+        let name = text("name").unwrap_or_else(|| last_of(id));
+        let title = if name.is_empty() { "the network security group" } else { name }.to_owned();
         let place = element.place_of(&found.path);
         let nsg = match NetworkSecurityGroup::from_json(found.json.clone()) {
             Ok(nsg) => nsg,
@@ -167,12 +168,12 @@ impl Run {
             None => nsg,
         };
         let exposures = InboundRules::of(&nsg).exposures(&self.ports, self.protocol);
-        let rule_place = |rule: Option<&String>| {
-            let index = rule.and_then(|name| nsg.rules().iter().position(|r| r.name() == name));
+        let rule_place = |rule: Option<&&str>| {
+            let index = rule.and_then(|name| nsg.rules().iter().position(|r| r.name() == *name));
             index.map_or(place, |index| element.place_of(&rule_path(found, &nsg, index)))
         };
         let rule_places = exposures.iter().map(|e| rule_place(e.rules.first())).collect();
-        self.judged(Judged { id, name, exposures, rule_places })
+        self.judged(&Judged { id, name, exposures, rule_places })
     }
 }
 

@@ -38,7 +38,7 @@ struct ExposureJson<'a> {
     internet: bool,
     internet_reach: &'static str,
     certain: bool,
-    rules: &'a [String],
+    rules: &'a [&'a str],
     witness: Option<&'a Witness>,
 }
 
@@ -72,7 +72,7 @@ impl<W: Write> Report for Json<W> {
         self.out.write_all(b"{\"nsgs\":[")
     }
 
-    fn nsg(&mut self, judged: &Judged) -> io::Result<()> {
+    fn nsg(&mut self, judged: &Judged<'_>) -> io::Result<()> {
         self.out.write_all(if self.any { b",\n" } else { b"\n" })?;
         self.any = true;
         let exposures = judged.exposures.iter().map(|exposed| ExposureJson {
@@ -85,7 +85,7 @@ impl<W: Write> Report for Json<W> {
             rules: &exposed.rules,
             witness: exposed.witness.as_ref(),
         });
-        let nsg = NsgJson { id: judged.id.as_deref(), name: &judged.name, exposures: exposures.collect() };
+        let nsg = NsgJson { id: judged.id, name: judged.name, exposures: exposures.collect() };
         serde_json::to_writer(&mut self.out, &nsg)?;
         Ok(())
     }

@@ -83,7 +83,7 @@ impl<W: Write> Report for Sarif<W> {
         )
     }
 
-    fn nsg(&mut self, judged: &Judged) -> io::Result<()> {
+    fn nsg(&mut self, judged: &Judged<'_>) -> io::Result<()> {
         for (exposed, place) in judged.exposures.iter().zip(&judged.rule_places) {
             self.out.write_all(if self.any { b",\n" } else { b"\n" })?;
             self.any = true;
@@ -101,10 +101,10 @@ impl<W: Write> Report for Sarif<W> {
                 "message": { "text": format!(
                     "{flow} behind {} {lead} {} by {}", judged.title(), sources.line(), exposed.rules.join(", ")
                 ) },
-                "locations": [self.location(*place, Some((judged.title(), judged.id.as_deref())))],
+                "locations": [self.location(*place, Some((judged.title(), judged.id)))],
                 // The same exposure in the next run, whatever moved in the file.
                 "partialFingerprints": {
-                    "exposure/v1": format!("{}|{flow}", judged.id.as_deref().unwrap_or(&judged.name).to_ascii_lowercase()),
+                    "exposure/v1": format!("{}|{flow}", judged.id.unwrap_or(judged.name).to_ascii_lowercase()),
                 },
                 "properties": {
                     "internetReach": internet_word(exposed.internet),

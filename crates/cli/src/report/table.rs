@@ -26,7 +26,7 @@ impl<W: Write> Report for Table<W> {
         Ok(())
     }
 
-    fn nsg(&mut self, judged: &Judged) -> io::Result<()> {
+    fn nsg(&mut self, judged: &Judged<'_>) -> io::Result<()> {
         self.groups += 1;
         if judged.exposures.is_empty() {
             return Ok(());

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::meaning::{Key, RuleMeaning, Slot, Text, otherwise};
+use crate::meaning::{Key, Properties, RuleMeaning, Slot, Text, otherwise};
 use crate::nsg::{InvalidNsg, NetworkSecurityGroup, SecurityRule};
 use crate::service_tags::ServiceTags;
 
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for NsgVisitor {
                 }
                 Some(("securityRules", exact)) => fields.rules.put(exact, map.next_value_seed(Rules)?),
                 Some(("properties", exact)) if !self.inner => {
-                    fields.properties.put(exact, map.next_value_seed(Properties)?);
+                    fields.properties.put(exact, map.next_value_seed(Properties(Self { inner: true }))?);
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -97,29 +97,6 @@ impl<'de> Visitor<'de> for NsgVisitor {
             }
         }
         Ok(fields)
-    }
-}
-
-struct Properties;
-
-impl<'de> DeserializeSeed<'de> for Properties {
-    type Value = Option<Box<Fields>>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Properties {
-    otherwise!(Option<Box<Fields>>, None, None);
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the properties of a network security group")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        NsgVisitor { inner: true }.visit_map(map).map(|fields| Some(Box::new(fields)))
     }
 }
 

@@ -94,7 +94,7 @@ pub fn exposure_case(random: &mut Random) {
     check_exposure(&json, &rules, found.as_ref(), protocol, port);
 }
 
-fn check_exposure(json: &Value, rules: &[Rule], found: Option<&Exposure>, protocol: Protocol, port: u16) {
+fn check_exposure(json: &Value, rules: &[Rule], found: Option<&Exposure<'_>>, protocol: Protocol, port: u16) {
     let mut named: BTreeSet<String> = BTreeSet::new();
     for source in SOURCE_ADDRESSES {
         for (in_virtual_network, in_internet) in [(true, false), (false, true), (false, false)] {
@@ -119,7 +119,11 @@ fn check_exposure(json: &Value, rules: &[Rule], found: Option<&Exposure>, protoc
     }
     if let Some(exposure) = found {
         assert!(exposure.certain && exposure.uncertainties.is_empty());
-        assert!(named.iter().all(|n| exposure.rules.contains(n)), "{named:?} and {:?}", exposure.rules);
+        assert!(
+            named.iter().all(|n| exposure.rules.contains(&n.as_str())),
+            "{named:?} and {:?}",
+            exposure.rules
+        );
         let witness = exposure.witness.as_ref().expect("a packet that passes");
         let in_tag = |f: fn(&ajar_network::address::ServiceTag) -> bool| {
             witness.within.iter().any(|g| matches!(g, SourceGroup::Tag(tag) if f(tag)))
