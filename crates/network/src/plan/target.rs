@@ -16,7 +16,7 @@ use crate::resource_id::ResourceId;
 /// A rule that should exist; its priority is found later.
 #[derive(Debug, Clone)]
 pub(super) enum Wanted {
-    Generated(RuleSpec),
+    Generated(Box<RuleSpec>),
     /// A managed deny rule that covers more than a list of addresses: it stays as it is, wherever it came from.
     Kept(Box<SecurityRule>),
 }
@@ -31,7 +31,7 @@ impl Wanted {
 
     pub(super) fn at(&self, priority: u16) -> SecurityRule {
         match self {
-            Self::Generated(spec) => RuleSpec { priority, ..spec.clone() }.build(),
+            Self::Generated(spec) => RuleSpec { priority, ..RuleSpec::clone(spec) }.build(),
             Self::Kept(rule) => rule.with_priority(priority),
         }
     }
@@ -245,7 +245,7 @@ fn allow_rule(
         (Kind::Grant, Some(end)) => describe::grant(&ports, &vms, &requesters, end),
         _ => describe::exception(&ports, &vms),
     };
-    Wanted::Generated(RuleSpec {
+    Wanted::Generated(Box::new(RuleSpec {
         name: describe::rule_name(deployment, "allow", &ports, &identity),
         description,
         priority: 0,
@@ -254,7 +254,7 @@ fn allow_rule(
         source,
         destination,
         destination_ports: ports,
-    })
+    }))
 }
 
 fn allowed_flows(desired: &Desired, now: Timestamp, notes: &mut Vec<Note>) -> Flows {
@@ -405,7 +405,7 @@ pub(super) fn target(
             name.push_str("-again");
         }
         packets.push(Packets { addresses: destination.clone(), protocol, ports: ports.clone() });
-        denies.push(Wanted::Generated(RuleSpec {
+        denies.push(Wanted::Generated(Box::new(RuleSpec {
             name,
             description: describe::CLOSED.to_owned(),
             priority: 0,
@@ -414,7 +414,7 @@ pub(super) fn target(
             source: RuleSource::Any,
             destination,
             destination_ports: ports,
-        }));
+        })));
     }
     denies.extend(kept.into_iter().map(Wanted::Kept));
     Ok(Target { allows, denies, closed: packets, notes })
