@@ -3,6 +3,7 @@
 
 use crate::configuration::{Configuration, ConfigurationError, StoreConfiguration};
 use crate::system::{RandomIds, SystemClock};
+use crate::templates;
 use ajar_access::permission::RecentPermissions;
 use ajar_access::ports::Ports;
 use ajar_access::ports::clock::Clock;
@@ -66,6 +67,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             settings: Settings {
                 deployment: configuration.deployment.name.clone(),
                 subscriptions: configuration.deployment.subscriptions.clone(),
+                templates: templates::read(configuration.deployment.templates.as_deref())?,
             },
             ports: Ports {
                 store,

@@ -23,6 +23,8 @@ pub(crate) struct DeploymentConfiguration {
     pub(crate) name: DeploymentName,
     /// `AJAR_SUBSCRIPTIONS`: GUIDs, separated by commas.
     pub(crate) subscriptions: Vec<String>,
+    /// `AJAR_TEMPLATES`: a folder of templates instead of the packaged one.
+    pub(crate) templates: Option<PathBuf>,
 }
 
 /// Where state is kept.
@@ -119,6 +121,7 @@ impl Configuration {
         let arm_endpoint =
             reader.optional("AJAR_ARM_ENDPOINT").unwrap_or_else(|| ajar_arm::PUBLIC_ENDPOINT.to_owned());
         let endpoint = reader.optional("AJAR_SERVICE_BUS_ENDPOINT");
+        let templates = reader.optional("AJAR_TEMPLATES").map(PathBuf::from);
         match (name, subscriptions, tenant, audiences, store, namespace, identity) {
             (
                 Some(name),
@@ -129,7 +132,7 @@ impl Configuration {
                 Some(namespace),
                 Ok(identity),
             ) if reader.problems.is_empty() => Ok(Configuration {
-                deployment: DeploymentConfiguration { name, subscriptions },
+                deployment: DeploymentConfiguration { name, subscriptions, templates },
                 callers: AuthenticatorSettings { authority, tenant, audiences },
                 identity,
                 arm_endpoint,

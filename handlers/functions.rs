@@ -1,17 +1,18 @@
 //! Which function does what: each name is a folder here with its `function.json`.
 
 use crate::adapters::World;
-use crate::{notify, process_request, reconcile, sweep_expired};
+use crate::{evaluate_vm, notify, process_request, reconcile, sweep_expired};
 use ajar_access::Ajar;
 use custom_handler::Functions;
 
 /// Registers every function. `api` and `azure_api` are HTTP functions: their requests reach the router.
 pub(crate) fn functions(World { ajar, authenticator }: World) -> Functions {
     let with = |ajar: &Ajar| ajar.clone();
-    let (requests, points, sweeps) = (with(&ajar), with(&ajar), with(&ajar));
+    let (requests, points, sweeps, events) = (with(&ajar), with(&ajar), with(&ajar), with(&ajar));
     let notifications = with(&ajar);
     Functions::new()
         .http(ajar_http_api::router(ajar, authenticator))
+        .queue("evaluate_vm", move |message, _| evaluate_vm::run(events.clone(), message))
         .queue("process_request", move |message, _| process_request::run(requests.clone(), message))
         .queue("reconcile", move |message, _| reconcile::run(points.clone(), message))
         .queue("notify", move |message, _| notify::run(notifications.clone(), message))
@@ -29,6 +30,6 @@ mod tests {
         let world = World { ajar: Fakes::new().ajar, authenticator: Arc::new(FakeAuthenticator) };
         let registered = functions(world);
         assert_eq!(registered.check_against(env!("CARGO_MANIFEST_DIR")), Ok(()));
-        assert_eq!(registered.names().count(), 4);
+        assert_eq!(registered.names().count(), 5);
     }
 }

@@ -2,12 +2,14 @@
 
 mod adapters;
 mod configuration;
+mod evaluate_vm;
 mod functions;
 mod notify;
 mod process_request;
 mod reconcile;
 mod sweep_expired;
 mod system;
+mod templates;
 
 use custom_handler::Exit;
 

@@ -4,6 +4,7 @@
 //! `reconcile` reads. A due row written first makes sure that the second follows the first.
 
 use crate::Ajar;
+use crate::assessment_store;
 use crate::close;
 use crate::document::Stored;
 use crate::due::{self, GUARD_DELAY, Task};
@@ -50,26 +51,33 @@ pub(crate) async fn enable_with(
     check_subscription(ajar, vm)?;
     permission::require(ajar, caller, vm, Operation::Configure).await?;
     let resources = ajar.ports.azure.vm_estate(vm).await?;
-    let location = location_of(&resources, vm);
-    let points = enforcement_points(&resources, vm)?;
+    turn_on(ajar, caller, vm, terms, &resources).await
+}
+
+/// Turns JIT on in the name of `by`, whose right to do so was checked.
+pub(crate) async fn turn_on(
+    ajar: &Ajar,
+    by: &Caller,
+    vm: &ResourceId,
+    terms: PolicyTerms,
+    resources: &[Value],
+) -> Result<JitPolicy, AccessError> {
+    let location = location_of(resources, vm);
+    let vm_id = vm_id_of(resources, vm);
+    let points = enforcement_points(resources, vm)?;
     store_marker::ensure(ajar).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
     let policy = policy_store::change(ajar, vm, |before| {
-        // Points that the VM has left stay on record until they are released there.
-        let mut all = points.clone();
-        for gone in before.iter().flat_map(|policy| &policy.points) {
-            if !all.iter().any(|point| point.point == gone.point) {
-                all.push(PolicyPoint { point: gone.point.clone(), addresses: Vec::new() });
-            }
-        }
+        let before = before.map(|policy| policy.points).unwrap_or_default();
         Some(Some(JitPolicy {
             vm: vm.clone(),
             location: location.clone(),
+            vm_id: vm_id.clone(),
             state: PolicyState::Enabled,
             terms: terms.clone(),
-            points: all,
-            configured_by: caller.clone(),
+            points: with_left(&points, &before),
+            configured_by: by.clone(),
             configured_at: now,
         }))
     })
@@ -77,8 +85,18 @@ pub(crate) async fn enable_with(
     .ok_or_else(|| AccessError::internal("a policy just written is gone"))?;
     project(ajar, vm).await?;
     due::forget(ajar, &guard).await?;
-    tracing::info!(vm = %vm, by = caller.object_id, "JIT turned on");
+    tracing::info!(vm = %vm, by = by.object_id, "JIT turned on");
     Ok(policy)
+}
+
+/// The points of a VM now, and those that it has left: they stay on record until they are released there.
+pub(crate) fn with_left(now: &[PolicyPoint], before: &[PolicyPoint]) -> Vec<PolicyPoint> {
+    let is_left = |place: &&PolicyPoint| !now.iter().any(|other| other.point == place.point);
+    let left = before
+        .iter()
+        .filter(is_left)
+        .map(|place| PolicyPoint { point: place.point.clone(), addresses: Vec::new() });
+    now.iter().cloned().chain(left).collect()
 }
 
 /// What a policy would do to one enforcement point.
@@ -155,7 +173,8 @@ pub async fn disable(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Ji
         })
     })
     .await?;
-    if policy.is_some() {
+    if let Some(policy) = &policy {
+        assessment_store::decline(ajar, vm, policy.vm_id.as_deref()).await?;
         project(ajar, vm).await?;
         tracing::info!(vm = %vm, by = caller.object_id, "JIT turned off");
     }
@@ -176,9 +195,13 @@ pub(crate) async fn project(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessEr
         let found = policy_store::read(ajar, vm).await?;
         let policy = match (found, &projected) {
             (None, None) => return Ok(()),
-            // It was turned off and is over: what was just written must go the same way.
+            // It was turned off or retired and is over: what was just written must go the same way.
             (None, Some(last)) => {
-                let over = JitPolicy { state: PolicyState::Disabling, ..last.content.clone() };
+                let state = match last.content.state {
+                    PolicyState::Enabled | PolicyState::Disabling => PolicyState::Disabling,
+                    PolicyState::Retired => PolicyState::Retired,
+                };
+                let over = JitPolicy { state, ..last.content.clone() };
                 return project_to_points(ajar, &over).await;
             }
             (Some(found), Some(last)) if found.etag == last.etag => return Ok(()),
@@ -191,8 +214,10 @@ pub(crate) async fn project(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessEr
 }
 
 async fn project_to_points(ajar: &Ajar, policy: &JitPolicy) -> Result<(), AccessError> {
-    if policy.state == PolicyState::Disabling {
-        end_access(ajar, policy).await?;
+    match policy.state {
+        PolicyState::Enabled => {}
+        PolicyState::Disabling => end_access(ajar, policy, "ended: JIT was turned off").await?,
+        PolicyState::Retired => end_access(ajar, policy, "ended: the VM was deleted").await?,
     }
     for place in &policy.points {
         project_on(ajar, policy, place).await?;
@@ -241,8 +266,8 @@ fn released(before: Option<&Stored<ProjectedPolicy>>, now: &[IpAddr]) -> Vec<IpA
     gone.into_iter().filter(|address| !now.contains(address)).collect()
 }
 
-/// Ends what is open on a VM whose protection is being turned off.
-async fn end_access(ajar: &Ajar, policy: &JitPolicy) -> Result<(), AccessError> {
+/// Ends what is open on a VM in the name of whoever configured its policy last.
+pub(crate) async fn end_access(ajar: &Ajar, policy: &JitPolicy, what: &str) -> Result<(), AccessError> {
     let mut live = BTreeSet::new();
     for place in &policy.points {
         for grant in point::read(ajar, &place.point).await?.grants {
@@ -253,7 +278,7 @@ async fn end_access(ajar: &Ajar, policy: &JitPolicy) -> Result<(), AccessError> 
     }
     for request in live {
         let by = &policy.configured_by;
-        close::end(ajar, &request, by, CloseReason::Revoked, "ended: JIT was turned off").await?;
+        close::end(ajar, &request, by, CloseReason::Revoked, what).await?;
     }
     Ok(())
 }
@@ -270,12 +295,20 @@ pub(crate) fn check_subscription(ajar: &Ajar, vm: &ResourceId) -> Result<(), Acc
     )))
 }
 
+/// The VM among the resources around it.
+pub(crate) fn machine<'a>(resources: &'a [Value], vm: &ResourceId) -> Option<&'a Value> {
+    resources.iter().find(|resource| {
+        resource.get("id").and_then(Value::as_str).is_some_and(|id| id.eq_ignore_ascii_case(vm.as_str()))
+    })
+}
+
+/// Azure's `vmId`, another one for each VM that was created.
+pub(crate) fn vm_id_of(resources: &[Value], vm: &ResourceId) -> Option<String> {
+    machine(resources, vm)?.pointer("/properties/vmId")?.as_str().map(str::to_ascii_lowercase)
+}
+
 fn location_of(resources: &[Value], vm: &ResourceId) -> String {
-    resources
-        .iter()
-        .find(|resource| {
-            resource.get("id").and_then(Value::as_str).is_some_and(|id| id.eq_ignore_ascii_case(vm.as_str()))
-        })
+    machine(resources, vm)
         .and_then(|resource| resource.get("location").and_then(Value::as_str))
         .unwrap_or_default()
         .to_ascii_lowercase()
@@ -287,17 +320,7 @@ pub(crate) fn enforcement_points(
     resources: &[Value],
     vm: &ResourceId,
 ) -> Result<Vec<PolicyPoint>, AccessError> {
-    let network: VmNetwork = Estate::from_resources(resources.iter().cloned())
-        .vm(vm)
-        .ok_or_else(|| AccessError::NotFound(format!("{vm} does not exist")))?;
-    if !network.problems.is_empty() {
-        return Err(AccessError::Unavailable {
-            what: "a part of the VM's network configuration",
-            retry_after: SignedDuration::from_secs(10),
-            reason: network.problems.join("; "),
-        });
-    }
-    let points = network.enforcement_points();
+    let points = points_in(&Estate::from_resources(resources.iter().cloned()), vm)?;
     if points.is_empty() {
         return Err(AccessError::Conflict {
             code: "NoEnforcementPoint",
@@ -308,5 +331,20 @@ pub(crate) fn enforcement_points(
             ),
         });
     }
+    Ok(points)
+}
+
+/// The same, which may be none.
+pub(crate) fn points_in(estate: &Estate, vm: &ResourceId) -> Result<Vec<PolicyPoint>, AccessError> {
+    let network: VmNetwork =
+        estate.vm(vm).ok_or_else(|| AccessError::NotFound(format!("{vm} does not exist")))?;
+    if !network.problems.is_empty() {
+        return Err(AccessError::Unavailable {
+            what: "a part of the VM's network configuration",
+            retry_after: SignedDuration::from_secs(10),
+            reason: network.problems.join("; "),
+        });
+    }
+    let points = network.enforcement_points();
     Ok(points.into_iter().map(|(point, addresses)| PolicyPoint { point, addresses }).collect())
 }

@@ -62,6 +62,11 @@ pub(crate) enum Task {
         /// Its outbox row.
         place: OutboxPlace,
     },
+    /// A look at a resource that events told about.
+    Evaluate {
+        /// The resource.
+        subject: ResourceId,
+    },
 }
 
 impl Task {
@@ -74,6 +79,7 @@ impl Task {
             Task::Look { .. } => "look",
             Task::Recheck { .. } => "recheck",
             Task::Notify { .. } => "notify",
+            Task::Evaluate { .. } => "evaluate",
         }
     }
 
@@ -81,6 +87,7 @@ impl Task {
         match self {
             Task::Decide { request } | Task::Recheck { request } => request.as_str().to_owned(),
             Task::Project { vm } => digest(&vm.to_lowercase(), 32),
+            Task::Evaluate { subject } => digest(&subject.to_lowercase(), 32),
             Task::Reconcile { point } | Task::Look { point } => digest(&point.to_lowercase(), 32),
             Task::Expire { point, request } => {
                 format!("{}-{}", digest(&point.to_lowercase(), 32), request.as_str())

@@ -46,14 +46,25 @@ impl Document for Entry {
 
 /// The end of a VM's chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Head {
-    hash: String,
-    entries: u64,
+pub(crate) struct Head {
+    pub(crate) hash: String,
+    pub(crate) entries: u64,
 }
 
 impl Document for Head {
     const VERSION: u32 = 1;
     const NAME: &'static str = "chain head";
+}
+
+/// What every entry of a VM's chain has, of a request or of the VM itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Link {
+    previous: String,
+}
+
+impl Document for Link {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "history entry";
 }
 
 /// What to write into the history about a change.
@@ -89,7 +100,7 @@ fn request_row(id: &RequestId) -> Key {
     Key::new(["r", id.as_str()])
 }
 
-fn head_row() -> Key {
+pub(crate) fn head_row() -> Key {
     Key::new(["head"])
 }
 
@@ -235,7 +246,7 @@ pub async fn verify_chain(ajar: &Ajar, id: &RequestId) -> Result<u64, AccessErro
         .unwrap_or_default();
     let mut by_hash = std::collections::BTreeMap::new();
     for row in &rows {
-        by_hash.insert(digest(&row.document, 64), decode::<Entry>(row)?);
+        by_hash.insert(digest(&row.document, 64), decode::<Link>(row)?);
     }
     let mut hash = head.hash;
     let mut count = 0;

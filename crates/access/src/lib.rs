@@ -1,17 +1,23 @@
 #![doc = include_str!("../README.md")]
 
 pub mod assess;
+pub mod assessment_store;
 pub mod azure_policy;
+mod behind;
 pub mod close;
 pub mod configure;
 pub mod decide;
 mod document;
+mod drift;
 mod due;
 pub mod error;
+pub mod evaluate;
+pub mod event_message;
 pub mod history;
 pub mod keys;
 mod lease;
 pub mod life_cycle;
+mod look;
 pub mod message;
 pub mod notification;
 pub mod outbox;
@@ -25,13 +31,17 @@ mod read_back;
 pub mod reconcile;
 pub mod request;
 pub mod request_id;
+pub mod resource_event;
+mod retire;
 mod role_loss;
 mod send;
 mod store_marker;
 pub mod submit;
 pub mod sweep;
+pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod vm_history;
 
 use ajar_network::plan::DeploymentName;
 
@@ -42,6 +52,8 @@ pub struct Settings {
     pub deployment: DeploymentName,
     /// The subscriptions it looks after, as GUIDs in lower case.
     pub subscriptions: Vec<String>,
+    /// What new VMs get by themselves.
+    pub templates: template::Templates,
 }
 
 /// The use cases' view of everything: settings and ports.

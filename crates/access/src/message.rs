@@ -69,7 +69,13 @@ pub async fn park_unreadable(ajar: &Ajar, queue: Queue, body: &[u8], reason: &st
     park(ajar, &Unreadable { queue: queue.name(), body }, reason).await;
 }
 
-async fn again(ajar: &Ajar, queue: Queue, next: &impl Serialize, attempt: u32, error: &AccessError) {
+pub(crate) async fn again(
+    ajar: &Ajar,
+    queue: Queue,
+    next: &impl Serialize,
+    attempt: u32,
+    error: &AccessError,
+) {
     let wait = match error {
         AccessError::Unavailable { retry_after, .. } if attempt <= MOST_ATTEMPTS => {
             // 1, 2, 4 ... seconds, or what was asked for, a minute at most.

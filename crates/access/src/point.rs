@@ -243,10 +243,15 @@ impl ProjectedPolicy {
     }
 
     fn protection(&self) -> Protection {
+        let (mut addresses, mut released) = (self.addresses.clone(), self.released.clone());
+        if self.state == PolicyState::Retired {
+            // Everything is given up: what had been moved for it stays where it is.
+            released.append(&mut addresses);
+        }
         Protection {
             vm: self.vm.clone(),
-            addresses: self.addresses.clone(),
-            released: self.released.clone(),
+            addresses,
+            released,
             ports: self
                 .terms
                 .ports
@@ -260,9 +265,9 @@ impl ProjectedPolicy {
                 .map(|source| StandingException { source: source.clone() })
                 .collect(),
             existing_rules: self.terms.existing_rules,
-            flush_connection: self.terms.flush_connections,
+            flush_connection: self.terms.flush_connections && self.state != PolicyState::Retired,
             state: match self.state {
-                PolicyState::Enabled => ProtectionState::Enabled,
+                PolicyState::Enabled | PolicyState::Retired => ProtectionState::Enabled,
                 PolicyState::Disabling => ProtectionState::Disabling,
             },
         }

@@ -60,6 +60,9 @@ pub struct PolicyInput {
     /// What becomes of open access whose owner loses the role: `close` (the default) or `keep`.
     #[serde(default)]
     pub when_role_is_lost: Option<String>,
+    /// What happens when somebody undoes the protection by hand: `repair` (the default) or `report`.
+    #[serde(default)]
+    pub on_drift: Option<String>,
 }
 
 /// One port of a [`PolicyInput`].
@@ -164,6 +167,20 @@ pub struct PolicyTerms {
     /// What becomes of open access whose owner loses the role; rows from before this was asked say nothing.
     #[serde(default)]
     pub when_role_is_lost: WhenRoleIsLost,
+    /// What happens when somebody undoes the protection by hand.
+    #[serde(default)]
+    pub on_drift: OnDrift,
+}
+
+/// What happens when the rules at an enforcement point are not what Ajar left there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnDrift {
+    /// They are put right at once.
+    #[default]
+    Repair,
+    /// It is told in the VM's history. The next write for another reason, such as a grant, puts them right.
+    Report,
 }
 
 /// Whether a policy is in force. Absence of a policy is neither: nothing is opened for it.
@@ -173,6 +190,9 @@ pub enum PolicyState {
     Enabled,
     /// A person turned it off: denies go, originals come back, then the policy is removed.
     Disabling,
+    /// Azure does not know the VM any more, and no network interface holds its address: denies go, nothing comes back,
+    /// then the policy is removed.
+    Retired,
 }
 
 /// An enforcement point of a VM and the addresses it filters there.
@@ -193,6 +213,9 @@ pub struct JitPolicy {
     pub vm: ResourceId,
     /// The VM's Azure region, where Azure's API places the policy.
     pub location: String,
+    /// Azure's `vmId`, by which a VM that was created anew under the same name is told apart.
+    #[serde(default)]
+    pub vm_id: Option<String>,
     /// Whether it is in force.
     pub state: PolicyState,
     /// What it says.
@@ -276,6 +299,16 @@ impl PolicyInput {
                     return Err(AccessError::invalid(
                         "whenRoleIsLost",
                         format!("`{other}` is neither `close` nor `keep`"),
+                    ));
+                }
+            },
+            on_drift: match self.on_drift.as_deref() {
+                None | Some("repair") => OnDrift::Repair,
+                Some("report") => OnDrift::Report,
+                Some(other) => {
+                    return Err(AccessError::invalid(
+                        "onDrift",
+                        format!("`{other}` is neither `repair` nor `report`"),
                     ));
                 }
             },

@@ -23,7 +23,7 @@ pub(crate) async fn released_by(ajar: &Ajar, vm: &ResourceId, point: &ResourceId
         let is_wanted =
             |place: &PolicyPoint| policy.state == PolicyState::Enabled && !place.addresses.is_empty();
         policy.points.retain(|place| place.point != *point || is_wanted(place));
-        let is_over = policy.state == PolicyState::Disabling && policy.points.is_empty();
+        let is_over = policy.state != PolicyState::Enabled && policy.points.is_empty();
         Some(if is_over { None } else { Some(policy) })
     })
     .await

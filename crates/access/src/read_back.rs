@@ -40,6 +40,12 @@ pub(crate) async fn record(
     Ok(())
 }
 
+/// When the last clean read-back of a point began; `None` before the first.
+pub(crate) async fn at(ajar: &Ajar, point: &ResourceId) -> Result<Option<Timestamp>, AccessError> {
+    let found = ajar.ports.store.get(Table::Points, &partition(point), &row()).await?;
+    Ok(found.as_ref().map(decode::<ReadBack>).transpose()?.map(|seen| seen.at))
+}
+
 /// Whether rules that a policy respects were last seen to keep it from being fully effective.
 pub(crate) async fn is_protected_in_part(ajar: &Ajar, policy: &JitPolicy) -> Result<bool, AccessError> {
     if policy.terms.existing_rules == ExistingRules::Supersede {

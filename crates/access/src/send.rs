@@ -19,14 +19,24 @@ pub(crate) async fn send_request(ajar: &Ajar, request: &RequestId) {
     send_at(ajar, Queue::AccessRequests, &message, None).await;
 }
 
-/// Sends, and only logs a failure: the due row written before makes the sweep do it.
-pub(crate) async fn send_at(ajar: &Ajar, queue: Queue, content: &impl Serialize, at: Option<Timestamp>) {
+/// Sends, and only logs a failure: the due row written before makes the sweep do it. Returns whether it was sent.
+pub(crate) async fn send_at(
+    ajar: &Ajar,
+    queue: Queue,
+    content: &impl Serialize,
+    at: Option<Timestamp>,
+) -> bool {
     let body = match serde_json::to_string(content) {
         Ok(body) => body,
-        Err(error) => return tracing::error!(%error, queue = queue.name(), "a message could not be written"),
+        Err(error) => {
+            tracing::error!(%error, queue = queue.name(), "a message could not be written");
+            return false;
+        }
     };
     let message = Message { id: ajar.ports.ids.fresh(), body, at };
-    if let Err(error) = ajar.ports.bus.send(queue, message).await {
+    let sent = ajar.ports.bus.send(queue, message).await;
+    if let Err(error) = &sent {
         tracing::warn!(%error, queue = queue.name(), "a message was not sent; the sweep does its work");
     }
+    sent.is_ok()
 }

@@ -6,6 +6,7 @@ use crate::decide;
 use crate::document::{Document, stored};
 use crate::due::{self, Due, DueRef, GUARD_DELAY, ORPHAN_KEPT, Task};
 use crate::error::AccessError;
+use crate::evaluate;
 use crate::history;
 use crate::outbox;
 use crate::policy_store;
@@ -53,7 +54,10 @@ pub struct SweepReport {
 pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
     let found = match store_marker::is_present(ajar).await {
         Ok(true) => read_due(ajar).await,
-        Ok(false) => return close_all_described(ajar, "empty", SignedDuration::ZERO).await,
+        Ok(false) => {
+            look_at_what_is_due(ajar).await;
+            return close_all_described(ajar, "empty", SignedDuration::ZERO).await;
+        }
         Err(error) => Err(error),
     };
     let rows = match found {
@@ -93,6 +97,19 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
     Ok(report)
 }
 
+/// Looks that events asked for, in a store that holds no policy yet: the first may come of them.
+async fn look_at_what_is_due(ajar: &Ajar) {
+    let rows = match read_due(ajar).await {
+        Ok(rows) => rows,
+        Err(error) => return tracing::error!(error = error.log_text(), "due looks cannot be read"),
+    };
+    for row in rows.into_iter().filter(|row| matches!(row.due.task, Task::Evaluate { .. })) {
+        if let Err(error) = work(ajar, std::slice::from_ref(&row)).await {
+            tracing::error!(task = ?row.due.task, error = error.log_text(), "due work failed and stays due");
+        }
+    }
+}
+
 async fn read_due(ajar: &Ajar) -> Result<Vec<DueRef>, AccessError> {
     let now = ajar.ports.clock.now();
     let range = Range::up_to(due::last_partition(now));
@@ -126,6 +143,7 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> 
             Task::Recheck { request } => format!("role of {request}"),
             Task::Project { vm } => vm.to_lowercase(),
             Task::Notify { place } => format!("{}/{}", place.partition, place.row),
+            Task::Evaluate { subject } => format!("evaluate {}", subject.to_lowercase()),
             Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
                 point.to_lowercase()
             }
@@ -179,6 +197,10 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
                 }
             }
             Ok(done)
+        }
+        Task::Evaluate { subject } => {
+            evaluate::look_overdue(ajar, subject).await?;
+            forget_done(ajar, group, |_| true).await
         }
         Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
             reconcile_due(ajar, point, group).await

@@ -6,7 +6,7 @@ mod azure_roles;
 mod memory_store;
 mod notifier;
 
-pub use azure::FakeAzure;
+pub use azure::{FakeAzure, OWN_OBJECT_ID};
 pub use azure_roles::FakeRoles;
 pub use memory_store::MemoryStore;
 pub use notifier::FakeNotifier;
@@ -17,7 +17,8 @@ use crate::ports::bus::{Bus, BusError, Message, Queue};
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::identity::{AuthenticationError, Authenticator, Caller};
 use crate::sweep::SweepReport;
-use crate::{Ajar, Settings, message, sweep};
+use crate::template::Templates;
+use crate::{Ajar, Settings, event_message, message, sweep};
 use ajar_network::plan::DeploymentName;
 use ajar_network::resource_id::ResourceId;
 use async_trait::async_trait;
@@ -229,6 +230,7 @@ impl World {
             settings: Settings {
                 deployment: DeploymentName::parse("test").expect("a deployment name"),
                 subscriptions: vec![SUBSCRIPTION.into()],
+                templates: Templates::default(),
             },
             ports: Ports {
                 store: store.clone(),
@@ -284,6 +286,13 @@ impl World {
                     message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
                 }
             },
+            Queue::VmEvents => {
+                if event_message::on_event_message(&self.ajar, body.as_bytes()).await.is_err() {
+                    // The host delivers it again.
+                    let message = Message { id: "again".into(), body: body.into(), at: None };
+                    lock(&self.bus.waiting).push((queue, message));
+                }
+            }
             Queue::Parked => {}
         }
     }

@@ -59,6 +59,13 @@ impl ResourceManager {
         Ok(lists.into_iter().flatten().collect())
     }
 
+    /// One resource of `Microsoft.Network` or `Microsoft.Compute`.
+    pub(crate) async fn read_resource(&self, id: &ResourceId) -> Result<Value, AzureError> {
+        let is_compute = id.resource_type().to_ascii_lowercase().starts_with("microsoft.compute/");
+        let api_version = if is_compute { COMPUTE } else { NETWORK };
+        self.get(self.endpoint.of(id.as_str(), api_version)?, id.as_str()).await
+    }
+
     /// Every resource of one type in a subscription.
     pub(crate) async fn list_all(
         &self,

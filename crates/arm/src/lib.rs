@@ -7,6 +7,7 @@ mod failure;
 mod http;
 mod long_operation;
 mod network_security_groups;
+mod own_identity;
 mod paging;
 mod resource_manager;
 mod role_assignments;

@@ -81,6 +81,14 @@ impl Azure for ResourceManager {
         self.read_subscription_estate(subscription).await
     }
 
+    async fn resource(&self, id: &ResourceId) -> Result<Value, AzureError> {
+        self.read_resource(id).await
+    }
+
+    async fn own_object_id(&self) -> Result<Option<String>, AzureError> {
+        self.read_own_object_id().await
+    }
+
     async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError> {
         self.read_nsg(nsg).await
     }

@@ -56,6 +56,21 @@ impl Query {
         Ok(value)
     }
 
+    /// Whether `name` is `true`.
+    ///
+    /// # Errors
+    /// 400 when it is neither `true` nor `false`.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name)? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => {
+                let message = format!("{name}: write true or false");
+                Err(ApiError::bad_request("InvalidQueryParameter", message).at(name))
+            }
+        }
+    }
+
     /// The VM that `vm` names.
     ///
     /// # Errors

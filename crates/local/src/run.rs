@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use azure_simulator::{EstateError, Simulator, SystemClock};
-use functions_host::{FunctionsHost, HandlerState, HostError};
+use azure_simulator::{EstateError, Running, Simulator, SystemClock};
+use functions_host::{FunctionsHost, HandlerState, HostError, OutgoingMessage};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
@@ -15,8 +15,12 @@ use crate::app_settings::{Surroundings, app_settings};
 use crate::options::Options;
 use crate::story::story;
 
+/// The queue that events of writes go to.
+const EVENTS: &str = "vm-events";
+/// How often events are taken from the simulated Azure.
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
 /// The queues that Ajar sends to: they exist whether a function reads them or not.
-const QUEUES: [&str; 5] = ["vm-events", "access-requests", "reconcile", "notifications", "parked"];
+const QUEUES: [&str; 5] = [EVENTS, "access-requests", "reconcile", "notifications", "parked"];
 /// Who may send to the Service Bus: whoever holds a token for it.
 const SERVICE_BUS_AUDIENCE: &str = "https://servicebus.azure.net";
 /// How long Ajar may take to answer its health check after its handler is up.
@@ -96,11 +100,24 @@ pub(crate) async fn run(options: Options) -> Result<(), RunError> {
 
     let outcome = tokio::select! {
         outcome = serve_until_broken(&host, &azure_url) => outcome,
+        outcome = deliver_events(&host, &azure) => outcome,
         () = stop.received() => Ok(()),
     };
     host.stop().await;
     azure.shut_down().await;
     outcome
+}
+
+/// Plays Event Grid's part: brings events of writes to their queue. Ends only when it cannot go on.
+async fn deliver_events(host: &FunctionsHost, azure: &Running) -> Result<(), RunError> {
+    let mut ticks = tokio::time::interval(EVENT_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for event in azure.with(Simulator::take_events) {
+            let body = event.to_string().into();
+            host.send(EVENTS, OutgoingMessage { body, ..OutgoingMessage::default() })?;
+        }
+    }
 }
 
 /// Tells when Ajar is ready; ends only when it cannot go on.

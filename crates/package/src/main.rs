@@ -1,7 +1,7 @@
 //! `package EXECUTABLE OUT`: makes the folder OUT and OUT.zip from the repository in the current folder.
 //!
 //! The layout is the Functions host's: host.json and the executable at the root, one folder with a
-//! function.json for each function, nothing else in those. The zip carries Unix mode bits, because on Flex
+//! function.json for each function, nothing else in those, and the templates. The zip carries Unix mode bits, because on Flex
 //! Consumption the package is mounted read-only and an executable without its bit cannot be started.
 
 use std::error::Error;
@@ -68,6 +68,16 @@ fn entries(repository: &Path, executable: &Path) -> Result<Vec<Entry>, Box<dyn E
             entries.push(plain(format!("{}/function.json", folder.file_name().to_string_lossy()), source));
         }
     }
+    let templates = repository.join("infra/templates");
+    if templates.exists() {
+        for file in fs::read_dir(templates)? {
+            let source = file?.path();
+            if source.extension().is_some_and(|extension| extension == "json") {
+                let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                entries.push(plain(format!("templates/{name}"), source));
+            }
+        }
+    }
     entries.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(entries)
 }
@@ -116,6 +126,7 @@ mod tests {
         assert!(modes.contains(&("handler".into(), 0o755)));
         assert!(modes.contains(&("host.json".into(), 0o644)));
         assert!(modes.contains(&("reconcile/function.json".into(), 0o644)));
+        assert!(modes.contains(&("templates/report.json".into(), 0o644)));
         // host.json must name the executable as it lies in the package.
         let host = fs::read_to_string(out.join("host.json")).unwrap();
         assert!(host.contains("\"defaultExecutablePath\": \"handler\""));

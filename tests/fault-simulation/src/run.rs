@@ -16,6 +16,7 @@ use ajar_access::ports::Ports;
 use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
 use ajar_access::request::RequestInput;
 use ajar_access::request_id::RequestId;
+use ajar_access::template::Templates;
 use ajar_access::{Ajar, Settings, close, configure, history, message, submit, sweep};
 use ajar_network::plan::DeploymentName;
 use azure_simulator::Request;
@@ -127,6 +128,7 @@ fn ajar(world: &World, instance: usize) -> Ajar {
         settings: Settings {
             deployment: DeploymentName::parse("sim").expect("a deployment name"),
             subscriptions: vec![SUBSCRIPTION.to_owned()],
+            templates: Templates::default(),
         },
         ports: Ports {
             notifiers: Vec::new(),

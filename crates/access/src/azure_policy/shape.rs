@@ -128,6 +128,7 @@ impl VmTerms {
             minimum_duration: None,
             max_source_addresses: None,
             when_role_is_lost: None,
+            on_drift: None,
         };
         input.terms().map_err(|error| in_azure_words(error, field, &written, "maxRequestAccessDuration"))
     }

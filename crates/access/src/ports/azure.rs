@@ -149,6 +149,27 @@ pub trait Azure: Send + Sync {
     /// The same for every VM of a subscription, from lists.
     async fn subscription_estate(&self, subscription: &str) -> Result<Vec<serde_json::Value>, AzureError>;
 
+    /// One resource, as ARM JSON with the references that Azure keeps on it: a network interface, NSG, subnet, VNet,
+    /// public address, load balancer or route table. By default it is looked up among the subscription's.
+    async fn resource(&self, id: &ResourceId) -> Result<serde_json::Value, AzureError> {
+        let has_id = |resource: &serde_json::Value| {
+            let own = resource.get("id").and_then(serde_json::Value::as_str);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(id.as_str()))
+        };
+        let all = self.subscription_estate(id.subscription()).await?;
+        let subnets = |resource: &serde_json::Value| {
+            resource.pointer("/properties/subnets").and_then(serde_json::Value::as_array).cloned()
+        };
+        let inside: Vec<_> = all.iter().filter_map(subnets).flatten().collect();
+        all.into_iter().chain(inside).find(has_id).ok_or_else(|| AzureError::NotFound(id.to_string()))
+    }
+
+    /// The object id of Ajar's own identity, lower case, by which it knows its own writes among events. `None` when
+    /// it cannot be told: then every event counts as somebody else's.
+    async fn own_object_id(&self) -> Result<Option<String>, AzureError> {
+        Ok(None)
+    }
+
     /// One NSG, as it is now.
     async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError>;
 

@@ -14,6 +14,8 @@ pub enum Queue {
     Reconcile,
     /// What people are to be told: [`NotificationMessage`].
     Notifications,
+    /// Events about resources, as Event Grid sends them, and Ajar's own [`LookMessage`]s among them.
+    VmEvents,
     /// Work that was given up, for a person to look at.
     Parked,
 }
@@ -25,6 +27,7 @@ impl Queue {
             Queue::AccessRequests => "access-requests",
             Queue::Reconcile => "reconcile",
             Queue::Notifications => "notifications",
+            Queue::VmEvents => "vm-events",
             Queue::Parked => "parked",
         }
     }
@@ -58,6 +61,17 @@ pub struct ReconcileMessage {
 pub struct NotificationMessage {
     /// Where it is stored.
     pub place: OutboxPlace,
+}
+
+/// Body of Ajar's own messages on [`Queue::VmEvents`]: which resource to look at. It carries no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LookMessage {
+    /// Resource id of a VM, or of something that decides its packets.
+    pub look: ajar_network::resource_id::ResourceId,
+    /// How often this work has been tried before; 0 at first.
+    #[serde(default)]
+    pub attempt: u32,
 }
 
 /// A message to send.

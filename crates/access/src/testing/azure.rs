@@ -10,16 +10,21 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const GROUP: &str = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/demo";
+
+/// Who Ajar is to the scripted Azure.
+pub const OWN_OBJECT_ID: &str = "99999999-0000-0000-0000-000000000000";
 
 /// The scripted Azure.
 #[derive(Debug)]
 pub struct FakeAzure {
     budget: Arc<Budget>,
     nsgs: Mutex<BTreeMap<ResourceId, Value>>,
+    machines: Mutex<BTreeMap<String, Vec<Value>>>,
+    reads: AtomicU64,
     writes: Mutex<Vec<String>>,
     versions: Mutex<u64>,
     /// Groups, roles, and who has or is denied which.
@@ -39,6 +44,8 @@ impl FakeAzure {
         let azure = FakeAzure {
             budget,
             nsgs: Mutex::default(),
+            machines: Mutex::default(),
+            reads: AtomicU64::new(0),
             writes: Mutex::default(),
             versions: Mutex::default(),
             roles: FakeRoles::new(),
@@ -53,6 +60,10 @@ impl FakeAzure {
         );
         azure.set_rules("first-nsg", vec![allow("AllowMgmt", 100, "Internet", "22-3389")]);
         azure.set_rules("second-nsg", vec![allow("AllowSSH", 200, "*", "22")]);
+        azure.set_machine("web-1", "10.0.0.4", Some("web-nsg"), None);
+        azure.set_machine("web-2", "10.0.0.5", Some("web-nsg"), None);
+        azure.set_machine("both-1", "10.0.1.4", Some("second-nsg"), Some("first-nsg"));
+        azure.set_machine("bare-1", "10.0.2.4", None, None);
         for (name, role) in
             [("alice", "configure"), ("alice", "request"), ("bob", "request"), ("carol", "read")]
         {
@@ -69,6 +80,68 @@ impl FakeAzure {
     /// Takes all roles from a user.
     pub fn unassign(&self, name: &str) {
         self.roles.unassign(&user(name).object_id);
+    }
+
+    /// Puts a VM there, or changes where it is: its private address, the NSG of its interface and of its subnet.
+    pub fn set_machine(&self, name: &str, address: &str, nic_nsg: Option<&str>, subnet_nsg: Option<&str>) {
+        lock(&self.machines).insert(name.to_owned(), machine(name, address, nic_nsg, subnet_nsg));
+    }
+
+    /// Changes a VM's own properties: a JSON object that is laid over them (`vmId`), and its tags.
+    pub fn change_machine(&self, name: &str, properties: &Value, tags: &Value) {
+        let mut machines = lock(&self.machines);
+        let Some(vm) = machines.get_mut(name).and_then(|machine| machine.first_mut()) else { return };
+        let (own, given) =
+            (vm.pointer_mut("/properties").and_then(Value::as_object_mut), properties.as_object());
+        if let Some((own, given)) = own.zip(given) {
+            own.extend(given.clone());
+        }
+        if let Some(vm) = vm.as_object_mut() {
+            vm.insert("tags".into(), tags.clone());
+        }
+    }
+
+    /// Deletes a VM; its network interface stays, unless `with_interface`.
+    pub fn delete_machine(&self, name: &str, with_interface: bool) {
+        let mut machines = lock(&self.machines);
+        if with_interface {
+            machines.remove(name);
+        } else if let Some(machine) = machines.get_mut(name) {
+            machine.retain(|resource| resource.get("type").and_then(Value::as_str) != Some(VM_TYPE));
+        }
+    }
+
+    /// How often something was read since the last call.
+    pub fn take_reads(&self) -> u64 {
+        self.reads.swap(0, Ordering::SeqCst)
+    }
+
+    fn resources(&self) -> Vec<Value> {
+        let machines: Vec<Value> = lock(&self.machines).values().flatten().cloned().collect();
+        // Azure keeps on an NSG the references of what uses it.
+        let uses = |resource: &Value, nsg: &ResourceId| {
+            let id = resource.pointer("/properties/networkSecurityGroup/id").and_then(Value::as_str);
+            id.is_some_and(|id| id.eq_ignore_ascii_case(nsg.as_str()))
+        };
+        let subnets: Vec<Value> = machines
+            .iter()
+            .filter_map(|resource| resource.pointer("/properties/subnets")?.as_array())
+            .flatten()
+            .cloned()
+            .collect();
+        let ids = |all: &[Value], nsg: &ResourceId| -> Vec<Value> {
+            all.iter().filter(|one| uses(one, nsg)).map(|one| json!({ "id": one.get("id") })).collect()
+        };
+        let mut nsgs: Vec<Value> = Vec::new();
+        for (id, nsg) in lock(&self.nsgs).iter() {
+            let mut nsg = nsg.clone();
+            if let Some(properties) = nsg.pointer_mut("/properties").and_then(Value::as_object_mut) {
+                properties.insert("networkInterfaces".into(), ids(&machines, id).into());
+                properties.insert("subnets".into(), ids(&subnets, id).into());
+            }
+            nsgs.push(nsg);
+        }
+        machines.into_iter().chain(nsgs).collect()
     }
 
     /// Replaces an NSG's custom rules, as a person or Terraform would; creates it when it is missing.
@@ -280,33 +353,25 @@ fn machine(name: &str, address: &str, nic_nsg: Option<&str>, subnet_nsg: Option<
         json!({ "id": vnet, "name": format!("{name}-vnet"), "type": "Microsoft.Network/virtualNetworks",
             "properties": { "addressSpace": { "addressPrefixes": ["10.0.0.0/8"] }, "subnets": [
                 { "id": subnet, "name": "default", "properties": { "addressPrefix": "10.0.0.0/8",
+                    "ipConfigurations": [ { "id": format!("{nic}/ipConfigurations/ipconfig1") } ],
                     "networkSecurityGroup": reference(subnet_nsg) } } ] } }),
     ]
 }
 
-fn machines() -> Vec<Vec<Value>> {
-    vec![
-        machine("web-1", "10.0.0.4", Some("web-nsg"), None),
-        machine("web-2", "10.0.0.5", Some("web-nsg"), None),
-        machine("both-1", "10.0.1.4", Some("second-nsg"), Some("first-nsg")),
-        machine("bare-1", "10.0.2.4", None, None),
-    ]
-}
+const VM_TYPE: &str = "Microsoft.Compute/virtualMachines";
 
 #[async_trait]
 impl Azure for FakeAzure {
     async fn vm_estate(&self, wanted: &ResourceId) -> Result<Vec<Value>, AzureError> {
         let verdict = self.begin()?;
-        let mut found = machines()
-            .into_iter()
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let mut found = lock(&self.machines)
+            .values()
             .find(|machine| {
-                machine.iter().any(|resource| {
-                    resource
-                        .get("id")
-                        .and_then(Value::as_str)
-                        .is_some_and(|id| id.eq_ignore_ascii_case(wanted.as_str()))
-                })
+                let is_wanted = |id: &str| id.eq_ignore_ascii_case(wanted.as_str());
+                machine.iter().any(|one| one.get("id").and_then(Value::as_str).is_some_and(is_wanted))
             })
+            .cloned()
             .ok_or_else(|| AzureError::NotFound(wanted.to_string()))?;
         found.extend(lock(&self.nsgs).values().cloned());
         Self::end(verdict, found)
@@ -314,13 +379,17 @@ impl Azure for FakeAzure {
 
     async fn subscription_estate(&self, _: &str) -> Result<Vec<Value>, AzureError> {
         let verdict = self.begin()?;
-        let mut all: Vec<Value> = machines().into_iter().flatten().collect();
-        all.extend(lock(&self.nsgs).values().cloned());
-        Self::end(verdict, all)
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        Self::end(verdict, self.resources())
+    }
+
+    async fn own_object_id(&self) -> Result<Option<String>, AzureError> {
+        Ok(Some(OWN_OBJECT_ID.to_owned()))
     }
 
     async fn network_security_group(&self, id: &ResourceId) -> Result<NetworkSecurityGroup, AzureError> {
         let verdict = self.begin()?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let json = lock(&self.nsgs).get(id).cloned().ok_or_else(|| AzureError::NotFound(id.to_string()))?;
         Self::end(verdict, read(json)?)
     }

@@ -1,11 +1,13 @@
 //! Verdicts on VMs.
 
-use super::List;
+use super::{List, moment};
 use crate::Api;
 use crate::error::ApiError;
 use crate::identity::Authenticated;
 use crate::query::Query;
 use ajar_access::assess;
+use ajar_access::assessment_store::StoredAssessment;
+use ajar_access::error::AccessError;
 use ajar_network::address::SourceSet;
 use ajar_network::assessment::{Assessment, Evidence, Finding, Internet, Reason, Status, Witness};
 use axum::Json;
@@ -164,15 +166,44 @@ fn open_to(finding: &Finding) -> String {
     format!("{}/{} to {whom} by {}", finding.port, finding.protocol, rules.join(" and "))
 }
 
-/// `GET /api/assessments[?vm=]`
+/// A verdict as it was stored, and since when it has been so.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    #[serde(flatten)]
+    verdict: Verdict,
+    since: String,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+}
+
+fn known(stored: StoredAssessment) -> Option<Known> {
+    Some(Known {
+        verdict: stored.assessment?.into(),
+        since: moment(stored.since),
+        at: moment(stored.at),
+        template: stored.template,
+    })
+}
+
+/// `GET /api/assessments[?vm=]`, `GET /api/assessments?stored=true`
 pub(crate) async fn get(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(query.as_deref())?;
-    query.only(&["vm"])?;
+    query.only(&["vm", "stored"])?;
+    let is_stored = query.flag("stored")?;
     Ok(match query.vm()? {
+        Some(_) if is_stored => {
+            return Err(AccessError::invalid("stored", "goes without `vm`: one VM is judged at once").into());
+        }
+        None if is_stored => {
+            let all = assess::stored(api.ajar(), &caller).await?;
+            Json(all.into_iter().filter_map(known).collect::<List<_>>()).into_response()
+        }
         Some(vm) => Json(Verdict::from(assess::assess_vm(api.ajar(), &caller, &vm).await?)).into_response(),
         None => {
             let all = assess::assess_all(api.ajar(), &caller).await?;

@@ -1,6 +1,7 @@
 //! The native API: one VM, one request at a time, in Ajar's own words.
 
 mod assessments;
+mod history;
 mod policies;
 mod preview;
 mod requests;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/api/assessments", get(assessments::get))
+        .route("/api/history", get(history::get))
         .route("/api/policies/preview", post(preview::post))
         .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))
         .route("/api/requests", get(requests::list).post(requests::post))

@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::identity::Authenticated;
 use crate::query::Query;
 use ajar_access::policy::{
-    AllowedSources, JitPolicy, PolicyInput, PolicyPoint, PolicyPort, PolicyState, WhenRoleIsLost,
+    AllowedSources, JitPolicy, OnDrift, PolicyInput, PolicyPoint, PolicyPort, PolicyState, WhenRoleIsLost,
 };
 use ajar_access::{configure, query};
 use ajar_network::plan::ExistingRules;
@@ -30,6 +30,7 @@ struct Policy {
     minimum_duration: String,
     max_source_addresses: u32,
     when_role_is_lost: &'static str,
+    on_drift: &'static str,
     state: &'static str,
     location: String,
     enforcement_points: Vec<Point>,
@@ -111,9 +112,14 @@ impl From<JitPolicy> for Policy {
                 WhenRoleIsLost::Close => "close",
                 WhenRoleIsLost::Keep => "keep",
             },
+            on_drift: match terms.on_drift {
+                OnDrift::Repair => "repair",
+                OnDrift::Report => "report",
+            },
             state: match policy.state {
                 PolicyState::Enabled => "Enabled",
                 PolicyState::Disabling => "Disabling",
+                PolicyState::Retired => "Retired",
             },
             location: policy.location,
             enforcement_points: policy.points.into_iter().map(Point::from).collect(),

@@ -12,6 +12,7 @@ mod control;
 mod directory;
 mod entra;
 mod estate;
+mod event_grid;
 mod exchange;
 mod faults;
 mod http_shell;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::directory::{self, Principal};
 use crate::estate::{Estate, EstateError};
+use crate::event_grid::EventGrid;
 use crate::exchange::{Reaction, Refusal, Request, Response};
 use crate::faults::{Fault, FaultKind, Faults};
 use crate::operations::Operations;
@@ -33,6 +34,7 @@ pub struct Simulator {
     pub(crate) log: RequestLog,
     pub(crate) buckets: Buckets,
     pub(crate) changes: VecDeque<Change>,
+    pub(crate) events: EventGrid,
     pub(crate) base_url: String,
     pub(crate) identity_header: Option<String>,
 }
@@ -83,6 +85,7 @@ impl Simulator {
             log: RequestLog::default(),
             buckets: Buckets::default(),
             changes: VecDeque::new(),
+            events: EventGrid::new(seed),
             base_url: "http://127.0.0.1:7072".to_owned(),
             identity_header: None,
         })
@@ -171,13 +174,16 @@ impl Simulator {
         } else {
             "Microsoft.Resources.ResourceWriteSuccess"
         };
-        self.changes.push_back(Change {
+        let change = Change {
             time: self.clock.now(),
             resource: resource.to_owned(),
             event_type,
             action: action.to_owned(),
             caller: caller.object_id.clone(),
-        });
+        };
+        let tenant = self.estate.tenant();
+        self.events.tell(&change, caller, &tenant, &self.switches);
+        self.changes.push_back(change);
     }
 
     pub(crate) fn settle(&mut self) {

@@ -29,6 +29,11 @@ pub struct Switches {
     pub retry_after_seconds: u64,
     /// Life of issued tokens, in seconds. Default 3600.
     pub token_lifetime_seconds: u32,
+    /// The most milliseconds that an event of a write is late; how much is drawn for each, so that events overtake one
+    /// another. Default 0.
+    pub event_delay_ms: u64,
+    /// How often an event is delivered twice, from 0 (never, the default) to 1 (always).
+    pub event_doubled_probability: f64,
 }
 
 /// A write that meets a running operation on the same resource.
@@ -98,6 +103,8 @@ impl Default for Switches {
             throttle: Throttle::default(),
             retry_after_seconds: 10,
             token_lifetime_seconds: 3600,
+            event_delay_ms: 0,
+            event_doubled_probability: 0.0,
         }
     }
 }

@@ -321,3 +321,47 @@ fn changes_are_told_once() {
     );
     assert!(azure.azure.take_changes().is_empty());
 }
+
+#[test]
+fn events_say_who_did_what_and_come_late_doubled_and_out_of_order_by_seed() {
+    let run = |delay_ms: u64, doubled: f64| {
+        let mut azure = Machine::new();
+        azure.azure.switches_mut().event_delay_ms = delay_ms;
+        azure.azure.switches_mut().event_doubled_probability = doubled;
+        for priority in 1000..1020 {
+            let path = network(&format!("networkSecurityGroups/web-nsg/securityRules/r{priority}"));
+            let body = rule(json!({ "priority": priority }));
+            assert_eq!(azure.call_as("dave", Method::PUT, &path, Some(body)).status, StatusCode::CREATED);
+        }
+        let at_once = azure.azure.take_events();
+        azure.clock.advance(std::time::Duration::from_millis(delay_ms));
+        let later = azure.azure.take_events();
+        (at_once, later)
+    };
+    let (events, rest) = run(0, 0.0);
+    assert_eq!((events.len(), rest.len()), (20, 0));
+    let first = &events[0];
+    assert_eq!(first["eventType"], "Microsoft.Resources.ResourceWriteSuccess");
+    assert_eq!(first["subject"], json!(network("networkSecurityGroups/web-nsg/securityRules/r1000")));
+    assert_eq!(first["data"]["operationName"], "Microsoft.Network/networkSecurityGroups/securityRules/write");
+    let claims = &first["data"]["claims"];
+    assert_eq!(claims["http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn"], "dave@contoso.example");
+    assert_eq!(
+        claims["http://schemas.microsoft.com/identity/claims/objectidentifier"],
+        first["data"]["authorization"]["evidence"]["principalId"]
+    );
+
+    let subjects =
+        |events: &[Value]| events.iter().map(|event| event["subject"].to_string()).collect::<Vec<_>>();
+    let (at_once, late) = run(60_000, 1.0);
+    assert!(at_once.len() < 5, "hardly any is delivered at once");
+    let all = [at_once, late].concat();
+    assert_eq!(all.len(), 40, "each comes twice");
+    let mut sorted = subjects(&all);
+    sorted.sort();
+    assert_ne!(subjects(&all), sorted, "out of order");
+    sorted.dedup();
+    assert_eq!(sorted.len(), 20);
+    let (again, rest) = run(60_000, 1.0);
+    assert_eq!([again, rest].concat(), all, "the seed decides");
+}
