@@ -165,7 +165,9 @@ impl PointRows {
     fn is_changing(&self, now: Timestamp) -> bool {
         let policies = self.policies.iter().map(|stored| &stored.content);
         let mut grants = self.grants.iter().map(|stored| &stored.content);
-        policies.into_iter().any(|policy| !policy.dues.is_empty() || policy.state != PolicyState::Enabled)
+        policies
+            .into_iter()
+            .any(|policy| !policy.dues.is_empty() || policy.is_over() && policy.seen_off.is_none())
             || grants.any(|grant| {
                 let is_opening = grant.start <= now && now < grant.end && !grant.seen_open;
                 is_opening || grant.end <= now && !grant.seen_shut

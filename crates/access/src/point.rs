@@ -237,9 +237,10 @@ impl PointRows {
 }
 
 impl ProjectedPolicy {
-    /// Whether nothing of it is to be left on the point: it was turned off, or the VM has gone elsewhere.
+    /// Whether nothing of it is to be left on the point: it was turned off or retired, or the VM has gone
+    /// elsewhere.
     pub(crate) fn is_over(&self) -> bool {
-        self.state == PolicyState::Disabling || self.addresses.is_empty()
+        self.state != PolicyState::Enabled || self.addresses.is_empty()
     }
 
     fn protection(&self) -> Protection {

@@ -8,7 +8,7 @@ use crate::history::{Head, head_row};
 use crate::keys::{Key, digest};
 use crate::notification::{Happened, Notification, Subject};
 use crate::outbox::{self, Beside, Noted};
-use crate::permission::{self, Action};
+use crate::permission::{self, Operation};
 use crate::ports::identity::Caller;
 use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
 use crate::request_id;
@@ -120,7 +120,7 @@ async fn write(
 /// # Errors
 /// [`AccessError::Forbidden`] without the permission to read policies.
 pub async fn entries(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Vec<VmEntry>, AccessError> {
-    permission::require(ajar.ports.azure.as_ref(), caller, vm, &[Action::ReadPolicy]).await?;
+    permission::require(ajar, caller, vm, Operation::ReadPolicy).await?;
     let range = Range::rows_under(partition(vm), &Key::new(["h", "vm"]));
     let rows = scan_all(ajar.ports.store.as_ref(), Table::Requests, &range, MOST_ENTRIES).await?;
     rows.iter().map(decode).collect()
