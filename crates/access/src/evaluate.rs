@@ -275,7 +275,7 @@ async fn keep_up(
         let told = format!("drift: {what}; {end}");
         if is_left {
             let told_last = vm_history::last(ajar, vm).await?;
-            if !told_last.is_some_and(|last| last.what == told) {
+            if told_last.is_none_or(|last| last.what != told) {
                 vm_history::tell(ajar, vm, by, &told).await?;
             }
             return Ok(policy.clone());
