@@ -112,6 +112,7 @@ fn grants(file: &Path, policies: &Policies, now: Timestamp) -> Result<Vec<Checke
         // Only the terms are asked; the rest of a stored policy does not matter to what may be granted.
         let policy = JitPolicy {
             vm,
+            vm_id: None,
             location: String::new(),
             state: PolicyState::Enabled,
             terms: terms.clone(),
