@@ -86,6 +86,7 @@ pub struct Stack {
     pub azurite: Azurite,
     log: Arc<Mutex<Vec<String>>>,
     client: reqwest::Client,
+    events: tokio::task::JoinHandle<()>,
 }
 
 /// The app settings that the handler needs in front of a simulated Azure at `azure`.
@@ -116,6 +117,11 @@ impl Stack {
 
     /// Starts everything on an estate and waits until the handler answers.
     pub async fn start_on(estate: &str) -> Stack {
+        Stack::start_with(estate, &[]).await
+    }
+
+    /// The same with more app settings, or other values for some.
+    pub async fn start_with(estate: &str, more: &[(&str, &str)]) -> Stack {
         let azurite = azurite::start().await;
         let mut simulator = Simulator::new(estate, Arc::new(SystemClock), 1).unwrap();
         simulator.set_identity_header(IDENTITY_HEADER);
@@ -130,6 +136,8 @@ impl Stack {
         options.extra_queues = vec!["parked".into()];
         options.environment =
             settings(&azure.base_url(), &format!("http://{service_bus}"), &azurite.endpoint);
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        options.environment.extend(more);
         let issuer = azure.simulator();
         options.token_check = Arc::new(move |token| {
             let issuer = issuer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -144,7 +152,13 @@ impl Stack {
         }));
         let host = FunctionsHost::start(options).await.unwrap();
         host.ready().await.unwrap();
-        let stack = Stack { host, azure, azurite, log, client: reqwest::Client::new() };
+        let client = reqwest::Client::new();
+        let events = tokio::spawn(deliver_events(
+            azure.simulator(),
+            client.clone(),
+            format!("http://{service_bus}/vm-events/messages"),
+        ));
+        let stack = Stack { host, azure, azurite, log, client, events };
         stack
             .eventually("the handler has initialised", Duration::from_secs(20), async |stack| {
                 stack.call(Method::GET, "/api/health", None, None).await.status == StatusCode::OK
@@ -290,8 +304,27 @@ impl Stack {
 
     /// Stops everything.
     pub async fn stop(self) {
+        self.events.abort();
         self.host.stop().await;
         self.azure.shut_down().await;
+    }
+}
+
+/// Plays Event Grid's part: brings the events of writes to their queue, again where it cannot be reached.
+async fn deliver_events(azure: Arc<Mutex<Simulator>>, client: reqwest::Client, queue: String) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (events, token) = {
+            let mut azure = azure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            (azure.take_events(), azure.token("ajar-identity", "https://servicebus.azure.net"))
+        };
+        let token = token.unwrap().expect("an identity of the sample estate");
+        for event in events {
+            let send = || client.post(&queue).bearer_auth(&token).body(event.to_string()).send();
+            while !send().await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
     }
 }
 
