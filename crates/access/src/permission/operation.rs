@@ -74,6 +74,18 @@ impl Operation {
         Operation::EndAnother,
     ];
 
+    /// What docs/permissions.md calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Configure => "configure",
+            Operation::Request => "request",
+            Operation::ReadPolicy => "read policies",
+            Operation::Assess => "assess",
+            Operation::FollowAnother => "follow another's request",
+            Operation::EndAnother => "end another's access",
+        }
+    }
+
     /// What it takes. All of these are needed.
     pub fn needs(self) -> &'static [Action] {
         match self {

@@ -14,6 +14,7 @@ mod client;
 mod examples;
 mod failures;
 mod native;
+mod permissions;
 mod refusals;
 mod sockets;
 mod strictness;

@@ -1,0 +1,142 @@
+//! docs/permissions.md, held against the code and against what the routes refuse.
+
+use crate::azure::{initiate, list, one};
+use crate::client::{ADA, Answer, NEIGHBOUR, Server, ask, encoded, policy};
+use ajar_access::permission::{Operation, Scope};
+use ajar_access::testing::{SUBSCRIPTION, user, vm};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const PAGE: &str = include_str!("../../../../docs/permissions.md");
+const README: &str = include_str!("../../README.md");
+
+/// What takes no role.
+const FREE: [&str; 2] = ["GET /api/health", "GET /api/requests"];
+
+/// A row of the page's first table.
+struct Row {
+    operation: &'static str,
+    calls: Vec<&'static str>,
+    on_policy: Vec<&'static str>,
+    on_vm: Vec<&'static str>,
+}
+
+/// What stands in backquotes.
+fn quoted(text: &'static str) -> Vec<&'static str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn rows() -> Vec<Row> {
+    let table = PAGE.split("| operation |").nth(1).expect("the table").split("\n\n").next().unwrap();
+    let rows = table.lines().skip(2).map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        Row {
+            operation: cells[0],
+            calls: quoted(cells[1]),
+            on_policy: quoted(cells[2]),
+            on_vm: quoted(cells[3]),
+        }
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_page_says_of_each_operation_what_the_code_asks() {
+    let rows = rows();
+    assert_eq!(rows.len(), Operation::ALL.len());
+    for (row, operation) in rows.iter().zip(Operation::ALL) {
+        assert_eq!(row.operation, operation.name());
+        let at = |scope: Scope| {
+            let needs = operation.needs().iter().filter(|action| action.scope() == scope);
+            needs.map(|action| action.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(row.on_policy, at(Scope::Policy), "{}", row.operation);
+        assert_eq!(row.on_vm, at(Scope::Vm), "{}", row.operation);
+    }
+}
+
+#[test]
+fn every_native_route_is_on_the_page() {
+    let listed: BTreeSet<&str> = rows().into_iter().flat_map(|row| row.calls).chain(FREE).collect();
+    let table = README.split("## Native routes").nth(1).unwrap().split("\n## ").next().unwrap();
+    let routes: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '?']).next())
+        .filter(|route| route.contains(" /api/"))
+        .collect();
+    assert!(routes.len() > 9, "{routes:?}");
+    let missing: Vec<_> = routes.difference(&listed).collect();
+    assert!(missing.is_empty(), "docs/permissions.md does not say what these take: {missing:?}");
+}
+
+/// `web-1` under a policy of the Azure-compatible API, and a request of bob's.
+async fn prepared() -> (Server, String) {
+    let server = Server::new();
+    server.put(&one("default"), "alice", azure_policy()).await.expect(200);
+    server.world.deliver().await;
+    let request = server.post("/api/requests", "bob", ask("web-1", ADA)).await.expect(202);
+    server.world.deliver().await;
+    (server, format!("/api/requests/{}", request["id"].as_str().unwrap()))
+}
+
+fn azure_policy() -> Value {
+    json!({ "kind": "Basic", "properties": { "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": [
+        { "number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "*", "maxRequestAccessDuration": "PT3H" },
+    ] }] } })
+}
+
+/// Makes a call of the page as mallory.
+async fn call(server: &Server, request: &str, call: &str) -> Answer {
+    let (method, path) = call.split_once(' ').unwrap();
+    let of_vm = format!("{path}?vm={}", encoded("web-1"));
+    let opening = json!({ "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": [
+        { "number": 22, "allowedSourceAddressPrefix": NEIGHBOUR, "endTimeUtc": "2026-11-24T13:00:00Z" },
+    ] }] });
+    let (uri, body) = match call {
+        "PUT /api/policies" | "POST /api/policies/preview" => (path.to_owned(), Some(policy("web-1"))),
+        "DELETE /api/policies" | "GET /api/policies" | "GET /api/assessments" => (of_vm, None),
+        "POST /api/requests" => (path.to_owned(), Some(ask("web-1", NEIGHBOUR))),
+        "GET /api/requests/{id}" | "DELETE /api/requests/{id}" => (request.to_owned(), None),
+        "GET /api/requests/{id}/history" => (format!("{request}/history"), None),
+        "PUT .../jitNetworkAccessPolicies/{name}" => (one("default"), Some(azure_policy())),
+        "DELETE .../jitNetworkAccessPolicies/{name}" | "GET .../jitNetworkAccessPolicies/{name}" => {
+            (one("default"), None)
+        }
+        "GET .../jitNetworkAccessPolicies" => (list(true, None), None),
+        "POST .../jitNetworkAccessPolicies/{name}/initiate" => (initiate("default"), Some(opening)),
+        other => panic!("docs/permissions.md names {other}: add an example of it here"),
+    };
+    server.call(method, &uri, "mallory", body).await
+}
+
+#[tokio::test]
+async fn each_call_takes_exactly_what_the_page_says() {
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/demo");
+    for row in rows() {
+        let needed: Vec<(&str, String)> = (row.on_policy.iter().map(|action| (*action, group.clone())))
+            .chain(row.on_vm.iter().map(|action| (*action, vm("web-1").to_string())))
+            .collect();
+        for name in &row.calls {
+            for without in (0..needed.len()).map(Some).chain([None]) {
+                let (server, request) = prepared().await;
+                let roles = &server.world.azure.roles;
+                for (index, (action, scope)) in needed.iter().enumerate() {
+                    if Some(index) != without {
+                        roles.define(action, &[action]);
+                        roles.assign(&user("mallory").object_id, action, scope, None);
+                    }
+                }
+                let before = server.state();
+                let answer = call(&server, &request, name).await;
+                match without {
+                    None => assert!(answer.status.is_success(), "{name}: {answer:?}"),
+                    Some(index) => {
+                        assert_eq!(answer.status, 403, "{name} without {:?}: {answer:?}", needed[index]);
+                        assert!(answer.text.contains(needed[index].0), "{name}: {answer:?}");
+                        assert_eq!(server.state(), before, "{name} changed something");
+                    }
+                }
+            }
+        }
+    }
+}
