@@ -5,6 +5,7 @@ pub mod admin;
 pub mod assessment;
 pub mod estate;
 pub mod exposure;
+pub mod firewall;
 mod intervals;
 mod json;
 mod meaning;
