@@ -2,6 +2,8 @@
 
 mod adapters;
 mod configuration;
+#[cfg(test)]
+mod deployed_settings;
 mod evaluate_vm;
 mod functions;
 mod notify;

@@ -69,9 +69,9 @@ var logAlerts = [
     name: 'role-lost'
     description: 'Azure Resource Manager refuses what Ajar must do: its role was taken away or cut.'
     severity: 0
-    query: replace(metric, '{metric}', 'ajar.arm.forbidden')
-    measure: 'value'
-    aggregation: 'Total'
+    query: loadTextContent('../queries/role-lost.kql')
+    measure: ''
+    aggregation: 'Count'
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT10M'
