@@ -133,6 +133,18 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
     }
 
+    /// The zip is mounted where anybody who may read the app sees it: nothing gets in by being somewhere.
+    #[test]
+    fn the_package_holds_what_is_listed_and_nothing_else() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let entries = entries(&repository, Path::new("handler")).unwrap();
+        let packed: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).collect();
+        let listed = include_str!("../contents.txt").lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(packed, listed.collect::<Vec<_>>(), "is crates/package/contents.txt up to date?");
+        let run: Vec<_> = entries.iter().filter(|entry| entry.is_executable).map(|entry| &entry.path).collect();
+        assert_eq!(run, ["handler"]);
+    }
+
     #[test]
     fn a_folder_that_is_no_package_is_left_alone() {
         let folder = std::env::temp_dir().join(format!("ajar-package-other-{}", std::process::id()));
