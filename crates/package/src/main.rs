@@ -141,7 +141,8 @@ mod tests {
         let packed: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).collect();
         let listed = include_str!("../contents.txt").lines().filter(|line| !line.starts_with('#'));
         assert_eq!(packed, listed.collect::<Vec<_>>(), "is crates/package/contents.txt up to date?");
-        let run: Vec<_> = entries.iter().filter(|entry| entry.is_executable).map(|entry| &entry.path).collect();
+        let run: Vec<_> =
+            entries.iter().filter(|entry| entry.is_executable).map(|entry| &entry.path).collect();
         assert_eq!(run, ["handler"]);
     }
 
