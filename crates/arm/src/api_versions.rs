@@ -6,3 +6,5 @@ pub(crate) const NETWORK: &str = "2024-05-01";
 pub(crate) const COMPUTE: &str = "2024-07-01";
 /// `Microsoft.Authorization` role assignments and definitions.
 pub(crate) const AUTHORIZATION: &str = "2022-04-01";
+/// `Microsoft.ResourceGraph`.
+pub(crate) const RESOURCE_GRAPH: &str = "2022-10-01";

@@ -117,11 +117,15 @@ impl ResourceManager {
 
     /// Reads, and reads once more if the connection failed. `what` names the resource in messages.
     pub(crate) async fn get(&self, url: Url, what: &str) -> Result<Value, AzureError> {
-        let call = Call::new(Method::GET, url, what);
-        let answer = match self.send(&call).await {
+        self.send_read(&Call::new(Method::GET, url, what)).await
+    }
+
+    /// Sends a call that only reads, and once more if the connection failed.
+    pub(crate) async fn send_read(&self, call: &Call<'_>) -> Result<Value, AzureError> {
+        let answer = match self.send(call).await {
             Err(refusal) if refusal.unanswered => {
                 tracing::debug!(error = %refusal.error, "a read is sent again");
-                self.send(&call).await
+                self.send(call).await
             }
             answer => answer,
         };

@@ -9,6 +9,7 @@ mod long_operation;
 mod network_security_groups;
 mod own_identity;
 mod paging;
+mod resource_graph;
 mod resource_manager;
 mod role_assignments;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ajar_access::ports::azure::{
-    Azure, AzureError, DenyAssignment, RoleAssignment, RolePermissions, WriteOutcome,
+    Azure, AzureError, DenyAssignment, GraphPage, RoleAssignment, RolePermissions, WriteOutcome,
 };
 use ajar_access::ports::clock::Clock;
 use ajar_access::ports::identity::Tokens;
@@ -83,6 +83,15 @@ impl Azure for ResourceManager {
 
     async fn resource(&self, id: &ResourceId) -> Result<Value, AzureError> {
         self.read_resource(id).await
+    }
+
+    async fn graph_page(
+        &self,
+        subscription: &str,
+        resource_type: &str,
+        from: Option<&str>,
+    ) -> Result<GraphPage, AzureError> {
+        self.read_graph_page(subscription, resource_type, from).await
     }
 
     async fn own_object_id(&self) -> Result<Option<String>, AzureError> {

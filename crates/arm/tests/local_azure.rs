@@ -166,3 +166,56 @@ async fn roles_are_read_through_groups() {
         assert!(permissions.iter().any(|permission| !permission.actions.is_empty()));
     }
 }
+
+#[tokio::test]
+async fn resource_graph_is_read_a_thousand_at_a_time_and_may_be_behind() {
+    const TYPE: &str = "Microsoft.Network/networkSecurityGroups";
+    let (running, azure) = start().await;
+    let simulator = running.simulator();
+    let mut estate: Vec<serde_json::Value> =
+        serde_json::from_value(simulator.lock().unwrap().estate()).unwrap();
+    let before = estate.iter().filter(|resource| resource["type"] == TYPE).count();
+    for index in 0..1100 {
+        let id = format!("{GROUP}/{TYPE}/many-{index:04}");
+        estate.push(json!({ "id": id, "name": format!("many-{index:04}"), "type": TYPE,
+            "location": "westeurope", "properties": { "securityRules": [] } }));
+    }
+    simulator.lock().unwrap().load_estate(&json!(estate).to_string()).unwrap();
+    let read = async || {
+        let (mut ids, mut from, mut sizes) = (Vec::new(), None, Vec::new());
+        loop {
+            let page = azure.graph_page(SUBSCRIPTION, TYPE, from.as_deref()).await.unwrap();
+            sizes.push(page.resources.len());
+            ids.extend(page.resources.iter().map(|one| one["id"].as_str().unwrap().to_lowercase()));
+            from = page.next;
+            if from.is_none() {
+                return (ids, sizes);
+            }
+        }
+    };
+    let (ids, sizes) = read().await;
+    assert_eq!(sizes, [1000, 100 + before]);
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), 1100 + before, "no row twice, none left out");
+
+    simulator.lock().unwrap().switches_mut().resource_graph_held_back = true;
+    assert!(rules_in_graph(&azure).await.is_empty(), "the graph is held back from here on");
+    let _ = azure.put_rule(&nsg_id(), &rule(321)).await.unwrap();
+    assert!(rules_in_graph(&azure).await.is_empty(), "the rule is there, and the graph does not show it");
+    let present = azure.network_security_group(&nsg_id()).await.unwrap();
+    assert!(present.rules().iter().any(|rule| rule.name() == "ajar-demo-1"));
+    simulator.lock().unwrap().switches_mut().resource_graph_held_back = false;
+    assert_eq!(rules_in_graph(&azure).await, ["ajar-demo-1"]);
+
+    let other = azure.graph_page(SUBSCRIPTION, "Microsoft.Sql/servers", None).await.unwrap_err();
+    assert!(other.to_string().contains("NotModelled"), "only what Ajar asks for is modelled: {other}");
+}
+
+async fn rules_in_graph(azure: &ResourceManager) -> Vec<String> {
+    let type_ = "Microsoft.Network/networkSecurityGroups";
+    let page = azure.graph_page(SUBSCRIPTION, type_, None).await.unwrap();
+    let found = page.resources.iter().find(|one| one["name"] == "db-subnet-nsg").unwrap();
+    let rules = found["properties"]["securityRules"].as_array().unwrap();
+    let names = rules.iter().map(|rule| rule["name"].as_str().unwrap().to_owned());
+    names.filter(|name| name.starts_with("ajar-")).collect()
+}

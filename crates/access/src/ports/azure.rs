@@ -138,6 +138,15 @@ pub enum AzureError {
     },
 }
 
+/// One page of a list of Azure Resource Graph.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GraphPage {
+    /// Resources as ARM JSON with `id`, `name`, `type`, `location`, `tags`, `sku` and `properties`.
+    pub resources: Vec<serde_json::Value>,
+    /// Where the next page begins, when there is one.
+    pub next: Option<String>,
+}
+
 /// Azure Resource Manager.
 #[async_trait]
 pub trait Azure: Send + Sync {
@@ -162,6 +171,22 @@ pub trait Azure: Send + Sync {
         };
         let inside: Vec<_> = all.iter().filter_map(subnets).flatten().collect();
         all.into_iter().chain(inside).find(has_id).ok_or_else(|| AzureError::NotFound(id.to_string()))
+    }
+
+    /// One page, of at most 1,000 in order of id, of a subscription's resources of one type, from Azure Resource Graph.
+    /// What it says may be minutes old. By default the type is picked from the subscription's lists.
+    async fn graph_page(
+        &self,
+        subscription: &str,
+        resource_type: &str,
+        _from: Option<&str>,
+    ) -> Result<GraphPage, AzureError> {
+        let is_of_type = |resource: &serde_json::Value| {
+            let own = resource.get("type").and_then(serde_json::Value::as_str);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(resource_type))
+        };
+        let all = self.subscription_estate(subscription).await?;
+        Ok(GraphPage { resources: all.into_iter().filter(is_of_type).collect(), next: None })
     }
 
     /// The object id of Ajar's own identity, lower case, by which it knows its own writes among events. `None` when

@@ -12,6 +12,7 @@ use crate::catalogue::{self, Child, Kind};
 use crate::directory::Principal;
 use crate::exchange::{Refusal, Request, Response};
 use crate::percent;
+use crate::resource_graph;
 use crate::resource_path::{ResourceName, Target, covers, target};
 use crate::simulator::Simulator;
 
@@ -23,6 +24,9 @@ pub(crate) fn answer(
     let target = target(&request.path);
     check_query(request, &target)?;
     throttle(simulator, request, caller)?;
+    if request.path.eq_ignore_ascii_case(resource_graph::PATH) {
+        return resource_graph::answer(simulator, request, caller);
+    }
     match (&request.method, target) {
         (&Method::GET, Target::Subscriptions) => subscriptions(simulator, request, caller),
         (&Method::GET, Target::Subscription(subscription)) => {

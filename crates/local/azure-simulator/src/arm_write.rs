@@ -63,6 +63,9 @@ pub(crate) fn put_resource(
     } else if kind.name == catalogue::VIRTUAL_MACHINES && value.pointer("/properties/vmId").is_none() {
         set_property(&mut value, "vmId", json!(simulator.random.guid()));
     }
+    if kind.name == catalogue::VIRTUAL_MACHINES && value.pointer("/properties/timeCreated").is_none() {
+        set_property(&mut value, "timeCreated", json!(simulator.clock.now()));
+    }
     if kind.has_etag() && value.pointer("/properties/resourceGuid").is_none() {
         set_property(&mut value, "resourceGuid", json!(simulator.random.guid()));
     }
@@ -325,7 +328,7 @@ fn from_put(
     }
     match resource.entry("properties").or_insert_with(|| json!({})) {
         Value::Object(properties) => {
-            for read_only in ["resourceGuid", "vmId"] {
+            for read_only in ["resourceGuid", "vmId", "timeCreated"] {
                 let kept = existing.and_then(|old| old.pointer(&format!("/properties/{read_only}")));
                 match kept {
                     Some(kept) => properties.insert(read_only.to_owned(), kept.clone()),

@@ -24,6 +24,7 @@ mod probe;
 mod random;
 mod references;
 mod request_log;
+mod resource_graph;
 mod resource_path;
 mod security_rule;
 mod simulator;

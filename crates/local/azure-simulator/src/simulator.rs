@@ -17,6 +17,7 @@ use crate::faults::{Fault, FaultKind, Faults};
 use crate::operations::Operations;
 use crate::random::Random;
 use crate::request_log::{LogEntry, RequestLog};
+use crate::resource_graph::HeldBack;
 use crate::switches::Switches;
 use crate::throttle::Buckets;
 use crate::tokens::Tokens;
@@ -35,6 +36,7 @@ pub struct Simulator {
     pub(crate) buckets: Buckets,
     pub(crate) changes: VecDeque<Change>,
     pub(crate) events: EventGrid,
+    pub(crate) graph: HeldBack,
     pub(crate) base_url: String,
     pub(crate) identity_header: Option<String>,
 }
@@ -86,6 +88,7 @@ impl Simulator {
             buckets: Buckets::default(),
             changes: VecDeque::new(),
             events: EventGrid::new(seed),
+            graph: HeldBack::default(),
             base_url: "http://127.0.0.1:7072".to_owned(),
             identity_header: None,
         })

@@ -34,6 +34,9 @@ pub struct Switches {
     pub event_delay_ms: u64,
     /// How often an event is delivered twice, from 0 (never, the default) to 1 (always).
     pub event_doubled_probability: f64,
+    /// Resource Graph shows the resources as they were when it was first asked with this on. Default false: it shows
+    /// what Azure Resource Manager shows.
+    pub resource_graph_held_back: bool,
 }
 
 /// A write that meets a running operation on the same resource.
@@ -105,6 +108,7 @@ impl Default for Switches {
             token_lifetime_seconds: 3600,
             event_delay_ms: 0,
             event_doubled_probability: 0.0,
+            resource_graph_held_back: false,
         }
     }
 }
