@@ -15,6 +15,7 @@ use ajar_arm::ResourceManager;
 use ajar_bus::{Namespace, ServiceBus};
 use ajar_embedded_store::EmbeddedStore;
 use ajar_entra::{EntraAuthenticator, ManagedIdentity};
+use ajar_http_api::FrontEnd;
 use ajar_tables::TableStore;
 use ajar_webhooks::{Address, SigningSecret, Webhook};
 use std::fmt::Display;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub(crate) struct World {
     pub(crate) ajar: Ajar,
     pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) front_end: FrontEnd,
 }
 
 /// Builds the adapters.
@@ -80,6 +82,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             permissions: RecentPermissions::default(),
         },
         authenticator: Arc::new(authenticator),
+        front_end: configuration.front_end,
     })
 }
 

@@ -2,6 +2,7 @@
 //! with its name and what it should hold; all of them are named at once.
 
 use ajar_entra::{AuthenticatorSettings, ManagedIdentitySettings, PUBLIC_AUTHORITY};
+use ajar_http_api::FrontEnd;
 use ajar_network::plan::DeploymentName;
 use std::path::PathBuf;
 
@@ -15,6 +16,9 @@ pub(crate) struct Configuration {
     pub(crate) store: StoreConfiguration,
     pub(crate) bus: BusConfiguration,
     pub(crate) webhook: Option<WebhookConfiguration>,
+    /// `AJAR_TRUST_FORWARDED_FOR`: `true` where every call comes through a front end that appends the caller's address
+    /// to `X-Forwarded-For`, as App Service's does. By default nobody is believed.
+    pub(crate) front_end: FrontEnd,
 }
 
 /// What this deployment is and looks after.
@@ -122,7 +126,8 @@ impl Configuration {
             reader.optional("AJAR_ARM_ENDPOINT").unwrap_or_else(|| ajar_arm::PUBLIC_ENDPOINT.to_owned());
         let endpoint = reader.optional("AJAR_SERVICE_BUS_ENDPOINT");
         let templates = reader.optional("AJAR_TEMPLATES").map(PathBuf::from);
-        match (name, subscriptions, tenant, audiences, store, namespace, identity) {
+        let front_end = read_front_end(&mut reader);
+        match (name, subscriptions, tenant, audiences, store, namespace, identity, front_end) {
             (
                 Some(name),
                 Some(subscriptions),
@@ -131,6 +136,7 @@ impl Configuration {
                 Some(store),
                 Some(namespace),
                 Ok(identity),
+                Some(front_end),
             ) if reader.problems.is_empty() => Ok(Configuration {
                 deployment: DeploymentConfiguration { name, subscriptions, templates },
                 callers: AuthenticatorSettings { authority, tenant, audiences },
@@ -139,6 +145,7 @@ impl Configuration {
                 store,
                 bus: BusConfiguration { namespace, endpoint },
                 webhook,
+                front_end,
             }),
             _ => Err(ConfigurationError(reader.problems)),
         }
@@ -169,6 +176,21 @@ fn read_webhook<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option
             reader.problems.push(format!(
                 "{missing} is not set although the other one is: AJAR_WEBHOOK_URL and AJAR_WEBHOOK_SECRET say together \
                  who is told what happens"
+            ));
+            None
+        }
+    }
+}
+
+fn read_front_end<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<FrontEnd> {
+    let name = "AJAR_TRUST_FORWARDED_FOR";
+    match reader.optional(name).as_deref() {
+        None | Some("false") => Some(FrontEnd::Untrusted),
+        Some("true") => Some(FrontEnd::SetsForwardedFor),
+        Some(_) => {
+            reader.problems.push(format!(
+                "{name} does not hold true (every call comes through a front end, such as App Service's, that appends \
+                 the caller's address to X-Forwarded-For) or false"
             ));
             None
         }
@@ -256,6 +278,20 @@ mod tests {
             panic!("six wrong settings were accepted")
         };
         assert_eq!(error.0.len(), 6, "{error}");
+    }
+
+    #[test]
+    fn a_front_end_is_trusted_only_when_that_is_said() {
+        let with = |value: &str| {
+            read(|settings| {
+                settings.insert("AJAR_TRUST_FORWARDED_FOR".into(), value.into());
+            })
+        };
+        assert_eq!(read(|_| {}).unwrap().front_end, FrontEnd::Untrusted);
+        assert_eq!(with("false").unwrap().front_end, FrontEnd::Untrusted);
+        assert_eq!(with("true").unwrap().front_end, FrontEnd::SetsForwardedFor);
+        let Err(error) = with("yes") else { panic!("an unclear setting was accepted") };
+        assert!(error.to_string().contains("AJAR_TRUST_FORWARDED_FOR"), "{error}");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use ajar_access::Ajar;
 use custom_handler::Functions;
 
 /// Registers every function. `api` and `azure_api` are HTTP functions: their requests reach the router.
-pub(crate) fn functions(World { ajar, authenticator }: World) -> Functions {
+pub(crate) fn functions(World { ajar, authenticator, front_end }: World) -> Functions {
     let with = |ajar: &Ajar| ajar.clone();
     let (requests, points, sweeps, events) = (with(&ajar), with(&ajar), with(&ajar), with(&ajar));
     let notifications = with(&ajar);
     Functions::new()
-        .http(ajar_http_api::router(ajar, authenticator))
+        .http(ajar_http_api::router(ajar, authenticator, front_end))
         .queue("evaluate_vm", move |message, _| evaluate_vm::run(events.clone(), message))
         .queue("process_request", move |message, _| process_request::run(requests.clone(), message))
         .queue("reconcile", move |message, _| reconcile::run(points.clone(), message))
@@ -23,11 +23,16 @@ pub(crate) fn functions(World { ajar, authenticator }: World) -> Functions {
 mod tests {
     use super::*;
     use ajar_access::testing::{FakeAuthenticator, World as Fakes};
+    use ajar_http_api::FrontEnd;
     use std::sync::Arc;
 
     #[test]
     fn every_folder_is_registered_with_its_trigger_and_nothing_else_is() {
-        let world = World { ajar: Fakes::new().ajar, authenticator: Arc::new(FakeAuthenticator) };
+        let world = World {
+            ajar: Fakes::new().ajar,
+            authenticator: Arc::new(FakeAuthenticator),
+            front_end: FrontEnd::default(),
+        };
         let registered = functions(world);
         assert_eq!(registered.check_against(env!("CARGO_MANIFEST_DIR")), Ok(()));
         assert_eq!(registered.names().count(), 5);

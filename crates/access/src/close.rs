@@ -43,6 +43,9 @@ pub(crate) async fn end<'a>(
         request.guard = Some(guard.clone());
         let step = match request.status {
             Status::Requested | Status::AwaitingApproval | Status::Approved => {
+                if reason == CloseReason::Superseded {
+                    request.close_reason = Some(reason);
+                }
                 request.apply(Event::Cancelled).is_ok()
             }
             Status::Opening | Status::Active => {

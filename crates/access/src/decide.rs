@@ -18,6 +18,7 @@ use crate::request::{AccessRequest, PointStatus, RequestPoint};
 use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::send;
+use crate::supersede;
 use jiff::Timestamp;
 
 /// How often a grant is written again when others change it at the same time.
@@ -38,8 +39,11 @@ pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
         };
     }
     project(ajar, &request).await?;
-    if let Some(reason) = overtaken(ajar, &request).await? {
-        close::end(ajar, id, None, CloseReason::Revoked, &reason).await?;
+    match overtaken(ajar, &request).await? {
+        Some(reason) => {
+            close::end(ajar, id, None, CloseReason::Revoked, &reason).await?;
+        }
+        None => supersede::others(ajar, &request).await?,
     }
     if let Some(guard) = &request.guard {
         due::forget(ajar, guard).await?;

@@ -28,6 +28,7 @@ mod policy_store;
 pub mod ports;
 pub mod query;
 mod read_back;
+mod recent;
 pub mod reconcile;
 pub mod request;
 pub mod request_id;
@@ -37,6 +38,7 @@ mod role_loss;
 mod send;
 mod store_marker;
 pub mod submit;
+mod supersede;
 pub mod sweep;
 pub mod template;
 #[cfg(feature = "testing")]

@@ -78,6 +78,9 @@ pub struct Wish {
     pub justification: Option<String>,
     /// The shortest duration that the way it was asked allows; the policy's own when absent.
     pub minimum_duration: Option<SignedDuration>,
+    /// What all requests that one call of Azure's API became have in common, 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiation: Option<String>,
 }
 
 /// Whether one enforcement point was seen in the state a request wants.
@@ -166,6 +169,7 @@ impl RequestInput {
             absolute_end: None,
             justification: check_justification(self.justification.as_deref())?,
             minimum_duration: None,
+            initiation: None,
         })
     }
 }

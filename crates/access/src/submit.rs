@@ -32,19 +32,21 @@ pub async fn submit(
     let vm = policy::parse_vm("vm", &input.vm)?;
     let policy = authorised_policy(ajar, caller, &vm).await?;
     let wish = input.wish(&policy.terms)?;
-    submit_wish(ajar, caller, wish, &policy).await
+    let id = RequestId::new(&wish.vm, ajar.ports.clock.now(), &ajar.ports.ids.fresh());
+    submit_wish(ajar, caller, id, wish, &policy).await
 }
 
-/// The same for a wish that was made another way; `policy` is the VM's, as [`authorised_policy`] gave it.
+/// The same for a wish that was made another way and has an id; `policy` is the VM's, as [`authorised_policy`]
+/// gave it. Doing it again with the same id and wish adds nothing and finishes what broke off.
 pub(crate) async fn submit_wish(
     ajar: &Ajar,
     caller: &Caller,
+    id: RequestId,
     wish: Wish,
     policy: &JitPolicy,
 ) -> Result<AccessRequest, AccessError> {
     wish.check_against(policy)?;
     let now = ajar.ports.clock.now();
-    let id = RequestId::new(&wish.vm, &ajar.ports.ids.fresh());
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
     let what = wish.justification.clone().unwrap_or_else(|| "no justification given".into());
     let request = AccessRequest {

@@ -3,6 +3,7 @@
 mod azure;
 mod body;
 mod error;
+mod front_end;
 mod health;
 mod identity;
 mod native;
@@ -16,6 +17,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use error::ApiError;
+pub use front_end::FrontEnd;
 use http::Uri;
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ struct Api(Arc<Shared>);
 struct Shared {
     ajar: Ajar,
     authenticator: Arc<dyn Authenticator>,
+    front_end: FrontEnd,
 }
 
 impl Api {
@@ -36,6 +39,10 @@ impl Api {
     fn authenticator(&self) -> &dyn Authenticator {
         self.0.authenticator.as_ref()
     }
+
+    fn front_end(&self) -> FrontEnd {
+        self.0.front_end
+    }
 }
 
 /// All routes under `/api` and `/subscriptions`. Every request but liveness is authenticated before anything of
@@ -43,8 +50,8 @@ impl Api {
 ///
 /// Paths of other functions (`/console`, `/webhooks`) belong to other routers: merge them with this one, whose
 /// fallback answers every unknown path with a JSON 404.
-pub fn router(ajar: Ajar, authenticator: Arc<dyn Authenticator>) -> Router {
-    let api = Api(Arc::new(Shared { ajar, authenticator }));
+pub fn router(ajar: Ajar, authenticator: Arc<dyn Authenticator>, front_end: FrontEnd) -> Router {
+    let api = Api(Arc::new(Shared { ajar, authenticator, front_end }));
     Router::new()
         .route("/api/health", get(health::health))
         .merge(native::routes())

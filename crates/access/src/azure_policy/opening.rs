@@ -1,81 +1,43 @@
 //! Asking for access in Azure's shape (`JitNetworkAccessPolicies_Initiate`).
 
-use super::shape::{SHORTEST, Written, in_azure_words, one_or_many};
-use super::view::{AzureRequest, OpenedVm, ports_of, requests_on};
-use super::{MOST_VMS, PolicyAddress, check_group, existing, is_same};
+use super::address::PolicyAddress;
+use super::first_answer::{self, FirstAnswer, Key};
+use super::resource::{self, check_group};
+use super::view::{AzureRequest, OpenedVm, ports_of, status_of};
+use super::wishes::{self, Asked, InitiateBody, Wanted};
+use super::{MOST_VMS, do_all};
 use crate::Ajar;
 use crate::error::AccessError;
+use crate::history;
 use crate::life_cycle::Status;
 use crate::permission::Action;
-use crate::policy::{JitPolicy, PortInput, parse_duration, parse_vm};
+use crate::policy::{JitPolicy, parse_vm};
 use crate::ports::identity::Caller;
-use crate::request::{AccessRequest, RequestedFlow, Wish, check_justification, parse_sources};
+use crate::ports::store::StoreError;
+use crate::request::AccessRequest;
+use crate::request_id::RequestId;
 use crate::submit;
-use ajar_network::ports::{PortRange, Protocol};
 use ajar_network::resource_id::ResourceId;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
-/// How far the caller's clock and the way here may put an end from where the caller meant it. An end is absolute
-/// here, so five minutes are less when they arrive, and three hours by a fast clock are more.
-const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(1);
+/// How often an initiate looks again when a repeat of it is under way at the same time.
+const ATTEMPTS: usize = 5;
 
-/// The most ports of one VM in one request.
-const MOST_PORTS: usize = 20;
-
-/// The body of an initiate (`JitNetworkAccessPolicyInitiateRequest`). Unknown fields are ignored, as Azure does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InitiateBody {
-    /// The VMs and ports to open.
-    pub virtual_machines: Vec<InitiateVm>,
-    /// Why, for whoever reads the history.
-    #[serde(default)]
-    pub justification: Option<String>,
+/// What comes with an initiate besides its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The caller's own address, where something that can be believed says it: the source of ports that name none.
+    pub caller_address: Option<IpAddr>,
+    /// Header `x-ms-client-request-id`, which clients send again with every repeat of one call.
+    pub client_request_id: Option<String>,
 }
 
-/// `JitNetworkAccessPolicyInitiateVirtualMachine`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitiateVm {
-    /// Resource id of the VM.
-    pub id: String,
-    /// The ports to open.
-    pub ports: Vec<InitiatePort>,
-}
-
-/// `JitNetworkAccessPolicyInitiatePort`, with two fields outside the specification that clients send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InitiatePort {
-    /// The port.
-    pub number: u32,
-    /// The source to let in.
-    #[serde(default)]
-    pub allowed_source_address_prefix: Option<String>,
-    /// Several sources to let in; not in the specification.
-    #[serde(default)]
-    pub allowed_source_address_prefixes: Option<Vec<String>>,
-    /// When access is to end, RFC 3339; UTC when no offset is given.
-    #[serde(default)]
-    pub end_time_utc: Option<String>,
-    /// For how long, ISO 8601; not in the specification. With both, the earlier end counts.
-    #[serde(default)]
-    pub duration: Option<String>,
-}
-
-/// The ports of one VM that end together: one request.
-struct Group {
-    wish: Wish,
-    written: Vec<Written>,
-    vm_field: String,
-    end_field: &'static str,
-    policy: JitPolicy,
-}
-
-/// Takes a request for ports of the resource's VMs. It is decided and opened through the queue, VM by VM. Doing
-/// it again with the same ends while the first is under way adds nothing, so a client may repeat it.
+/// Takes a request for ports of the resource's VMs. Each port is decided and opened through the queue; once it
+/// is, it takes the place of what the caller had on that port of that VM.
+///
+/// A repeat becomes no second request: for a day when it has the same client request id and body, else for five
+/// minutes and while everything that it asked for is under way. It is answered with how that stands, and finishes
+/// what broke off.
 ///
 /// # Errors
 /// [`AccessError::Forbidden`] without the permission to initiate, [`AccessError::NotFound`] when there is no
@@ -86,238 +48,163 @@ pub async fn initiate(
     caller: &Caller,
     address: &PolicyAddress,
     body: &InitiateBody,
+    circumstances: &Circumstances,
 ) -> Result<AzureRequest, AccessError> {
     check_group(ajar, caller, address, Action::Initiate).await?;
-    let resource = existing(ajar, address).await?;
-    let now = ajar.ports.clock.now();
-    let justification = check_justification(body.justification.as_deref())?;
+    let policies = policies(ajar, caller, address, body).await?;
+    let key = Key::of(caller, address, body, circumstances)?;
+    let mut known = first_answer::find(ajar, &key).await?;
+    for _ in 0..ATTEMPTS {
+        let is_repeat = known.as_ref().is_some_and(|known| !known.is_over);
+        let first = match &known {
+            Some(known) if !known.is_over => known.answer.clone(),
+            _ => FirstAnswer { at: ajar.ports.clock.now(), initiation: ajar.ports.ids.fresh() },
+        };
+        let asked = Asked {
+            at: first.at,
+            caller_address: circumstances.caller_address,
+            initiation: &first.initiation,
+        };
+        let wanted: Vec<(RequestId, Wanted)> = wishes::read(body, &policies, &asked)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, wanted)| (first.request_id(&wanted.wish.vm, index), wanted))
+            .collect();
+        if let Some(known) = known.as_mut().filter(|_| is_repeat) {
+            if circumstances.client_request_id.is_none() && !is_under_way(ajar, &wanted).await? {
+                known.is_over = true;
+                continue;
+            }
+        } else {
+            match first_answer::keep(ajar, &key, &first, known.as_ref()).await {
+                Ok(()) => {}
+                // Somebody repeats it at this very moment, and was first.
+                Err(StoreError::Conflict) => {
+                    known = first_answer::find(ajar, &key).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let requests = submit_all(ajar, caller, &wanted, is_repeat).await?;
+        first_answer::clear(ajar, &key).await;
+        return Ok(shown(caller, &first, body, &requests));
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// The policies in force of the body's VMs, in its order, for a caller who may ask for access under each.
+async fn policies(
+    ajar: &Ajar,
+    caller: &Caller,
+    address: &PolicyAddress,
+    body: &InitiateBody,
+) -> Result<Vec<JitPolicy>, AccessError> {
+    let resource = resource::read(ajar, address).await?.ok_or_else(|| resource::no_such(address))?.content;
     if body.virtual_machines.is_empty() || body.virtual_machines.len() > MOST_VMS {
         return Err(AccessError::invalid(
             "virtualMachines",
             format!("name 1 to {MOST_VMS} virtual machines"),
         ));
     }
-    let mut groups: Vec<Group> = Vec::new();
+    let mut vms: Vec<ResourceId> = Vec::new();
     for (index, written) in body.virtual_machines.iter().enumerate() {
-        let field = format!("virtualMachines[{index}]");
-        let vm = parse_vm(&format!("{field}.id"), &written.id)?;
-        if !resource.virtual_machines.iter().any(|listed| is_same(&vm, listed)) {
+        let field = format!("virtualMachines[{index}].id");
+        let vm = parse_vm(&field, &written.id)?;
+        if !resource.lists(&vm) {
             return Err(AccessError::invalid(
-                format!("{field}.id"),
+                field,
                 format!("{} is not in the JIT policy {}", vm.name(), address.name()),
             ));
         }
-        if groups.iter().any(|group| group.wish.vm == vm) {
-            return Err(AccessError::invalid(format!("{field}.id"), format!("{} is named twice", vm.name())));
+        if vms.contains(&vm) {
+            return Err(AccessError::invalid(field, format!("{} is named twice", vm.name())));
         }
-        let policy = submit::authorised_policy(ajar, caller, &vm).await?;
-        for mut group in group_by_end(&vm, &written.ports, &field, &policy, now)? {
-            group.wish.justification.clone_from(&justification);
-            group.wish.check_against(&policy).map_err(|error| group.in_azure_words(error))?;
-            groups.push(group);
-        }
+        vms.push(vm);
     }
+    do_all(vms.iter().map(|vm| submit::authorised_policy(ajar, caller, vm)).collect()).await
+}
 
-    let mut opened: Vec<OpenedVm> = Vec::new();
-    for group in groups {
-        let vm_id = group.wish.vm.to_string();
-        let request = submit_once(ajar, caller, group).await?;
-        // The specification names Initiated and Revoked; the service answers Initiating.
-        let ports = ports_of(&request, "Initiating", "UserRequested");
-        match opened.iter_mut().find(|vm| vm.id == vm_id) {
-            Some(vm) => vm.ports.extend(ports),
-            None => opened.push(OpenedVm { id: vm_id, ports }),
+/// Whether all that exists of an earlier call is still on its way to being open, or open.
+async fn is_under_way(ajar: &Ajar, wanted: &[(RequestId, Wanted)]) -> Result<bool, AccessError> {
+    for (id, _) in wanted {
+        if let Some(found) = history::read(ajar, id).await?
+            && (found.content.status.is_final() || found.content.status == Status::Closing)
+        {
+            return Ok(false);
         }
     }
-    Ok(AzureRequest {
-        virtual_machines: opened,
-        start_time_utc: now,
-        requestor: caller.name.clone(),
-        justification,
-    })
+    Ok(true)
 }
 
-impl Group {
-    fn in_azure_words(&self, error: AccessError) -> AccessError {
-        in_azure_words(error, &self.vm_field, &self.written, self.end_field)
+/// Submits what is wanted, the VMs beside each other, the ports of one after the other: they share its history.
+async fn submit_all(
+    ajar: &Ajar,
+    caller: &Caller,
+    wanted: &[(RequestId, Wanted)],
+    is_repeat: bool,
+) -> Result<Vec<AccessRequest>, AccessError> {
+    let of_one_vm = wanted.chunk_by(|(_, one), (_, other)| one.wish.vm == other.wish.vm);
+    let work = of_one_vm.map(|wanted| submit_on_one_vm(ajar, caller, wanted, is_repeat));
+    Ok(do_all(work.collect()).await?.into_iter().flatten().collect())
+}
+
+async fn submit_on_one_vm(
+    ajar: &Ajar,
+    caller: &Caller,
+    wanted: &[(RequestId, Wanted)],
+    is_repeat: bool,
+) -> Result<Vec<AccessRequest>, AccessError> {
+    let mut requests = Vec::new();
+    for (id, wanted) in wanted {
+        requests.push(submit_one(ajar, caller, id, wanted, is_repeat).await?);
     }
+    Ok(requests)
 }
 
-fn group_by_end(
-    vm: &ResourceId,
-    ports: &[InitiatePort],
-    vm_field: &str,
-    policy: &JitPolicy,
-    now: Timestamp,
-) -> Result<Vec<Group>, AccessError> {
-    if ports.is_empty() || ports.len() > MOST_PORTS {
-        return Err(AccessError::invalid(
-            format!("{vm_field}.ports"),
-            format!("name 1 to {MOST_PORTS} ports"),
-        ));
+async fn submit_one(
+    ajar: &Ajar,
+    caller: &Caller,
+    id: &RequestId,
+    wanted: &Wanted,
+    is_repeat: bool,
+) -> Result<AccessRequest, AccessError> {
+    let known = if is_repeat { history::read(ajar, id).await?.map(|found| found.content) } else { None };
+    // Of one that nobody has decided yet, the rest of its rows or its message may be missing.
+    if let Some(known) = &known
+        && known.status != Status::Requested
+    {
+        return Ok(known.clone());
     }
-    let mut groups: Vec<Group> = Vec::new();
-    for (index, port) in ports.iter().enumerate() {
-        let field = format!("{vm_field}.ports[{index}]");
-        let range = PortInput::Number(port.number).parse(&format!("{field}.number"))?;
-        let end = End::of(port, &field, longest(policy, range), now)?;
-        let written = Written { index, has_list: port.allowed_source_address_prefix.is_none() };
-        let sources = port.sources(&field)?;
-        let flows = protocols(policy, range).into_iter().map(|protocol| RequestedFlow {
-            ports: range,
-            protocol,
-            sources: sources.clone(),
-        });
-        let position = groups
-            .iter()
-            .position(|group| (group.wish.duration, group.wish.absolute_end) == (end.duration, end.absolute));
-        let position = position.unwrap_or_else(|| {
-            groups.push(Group {
-                wish: Wish {
-                    vm: vm.clone(),
-                    flows: Vec::new(),
-                    duration: end.duration,
-                    absolute_end: end.absolute,
-                    justification: None,
-                    minimum_duration: Some(SHORTEST - CLOCK_SLACK),
-                },
-                written: Vec::new(),
-                vm_field: vm_field.to_owned(),
-                end_field: end.field,
-                policy: policy.clone(),
-            });
-            groups.len() - 1
-        });
-        let Some(group) = groups.get_mut(position) else { continue };
-        for flow in flows {
-            group.wish.flows.push(flow);
-            group.written.push(written);
-        }
-    }
-    Ok(groups)
-}
-
-impl InitiatePort {
-    fn sources(&self, field: &str) -> Result<Vec<ajar_network::address::Prefix>, AccessError> {
-        let one = self.allowed_source_address_prefix.as_ref();
-        let texts = one_or_many(field, one, self.allowed_source_address_prefixes.as_ref())?;
-        let name = if one.is_some() || texts.is_empty() {
-            "allowedSourceAddressPrefix"
-        } else {
-            "allowedSourceAddressPrefixes"
-        };
-        parse_sources(&format!("{field}.{name}"), texts)
-    }
-}
-
-/// The policy's protocols for a port, which Azure's shape does not ask for; TCP where the policy does not have
-/// the port, which the check against the policy then refuses.
-fn protocols(policy: &JitPolicy, range: PortRange) -> Vec<Protocol> {
-    let protocols: Vec<Protocol> = ports_for(policy, range).map(|port| port.protocol).collect();
-    if protocols.is_empty() { vec![Protocol::Tcp] } else { protocols }
-}
-
-fn longest(policy: &JitPolicy, range: PortRange) -> Option<SignedDuration> {
-    ports_for(policy, range).map(|port| port.maximum_duration).min()
-}
-
-fn ports_for(policy: &JitPolicy, range: PortRange) -> impl Iterator<Item = &crate::policy::PolicyPort> {
-    policy
-        .terms
-        .ports
-        .iter()
-        .filter(move |port| port.ports.first() <= range.first() && range.last() <= port.ports.last())
-}
-
-/// When a port is to shut.
-struct End {
-    duration: SignedDuration,
-    absolute: Option<Timestamp>,
-    /// The field that says so.
-    field: &'static str,
-}
-
-impl End {
-    fn of(
-        port: &InitiatePort,
-        field: &str,
-        longest: Option<SignedDuration>,
-        now: Timestamp,
-    ) -> Result<End, AccessError> {
-        let duration = port
-            .duration
-            .as_deref()
-            .map(|text| {
-                let field = format!("{field}.duration");
-                let duration = parse_duration(&field, Some(text), SHORTEST)?;
-                if duration < SHORTEST {
-                    return Err(AccessError::invalid(
-                        field,
-                        format!("`{text}` is shorter than five minutes"),
-                    ));
-                }
-                Ok(duration)
-            })
-            .transpose()?;
-        let Some(text) = port.end_time_utc.as_deref() else {
-            let duration = duration.ok_or_else(|| {
-                AccessError::invalid(
-                    format!("{field}.endTimeUtc"),
-                    "say when access is to end, for example 2026-11-24T15:00:00Z",
-                )
-            })?;
-            return Ok(End { duration, absolute: None, field: "duration" });
-        };
-        let end_field = format!("{field}.endTimeUtc");
-        let end = parse_end(text).ok_or_else(|| {
-            AccessError::invalid(
-                end_field.as_str(),
-                format!("`{text}` is not a time such as 2026-11-24T15:00:00Z"),
-            )
-        })?;
-        let left = end.duration_since(now);
-        if left < SHORTEST - CLOCK_SLACK {
-            return Err(AccessError::invalid(
-                end_field,
-                format!("`{text}` is less than five minutes ahead; it is {now:.0} now"),
-            ));
-        }
-        let left = match longest {
-            Some(longest) if left > longest && left <= longest + CLOCK_SLACK => longest,
-            _ => left,
-        };
-        let duration = duration.map_or(left, |duration| duration.min(left));
-        Ok(End { duration, absolute: Some(end), field: "endTimeUtc" })
-    }
-}
-
-fn parse_end(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
-    text.parse::<Timestamp>().ok().or_else(|| {
-        let civil: DateTime = text.parse().ok()?;
-        TimeZone::UTC.to_timestamp(civil).ok()
-    })
-}
-
-fn is_under_way(status: Status) -> bool {
-    !status.is_final() && status != Status::Closing
-}
-
-/// Submits a request unless the same caller already has one under way that opens the same until the same end:
-/// clients repeat an initiate whose answer was lost, and a repeat must not look like a second wish.
-async fn submit_once(ajar: &Ajar, caller: &Caller, group: Group) -> Result<AccessRequest, AccessError> {
-    if group.wish.absolute_end.is_some() {
-        let same = requests_on(ajar, &group.wish.vm).await?.into_iter().find(|earlier| {
-            earlier.requester.object_id == caller.object_id
-                && is_under_way(earlier.status)
-                && earlier.wish.absolute_end == group.wish.absolute_end
-                && earlier.wish.flows == group.wish.flows
-        });
-        if let Some(same) = same {
-            return Ok(same);
-        }
-    }
-    submit::submit_wish(ajar, caller, group.wish.clone(), &group.policy)
+    let submitted = submit::submit_wish(ajar, caller, id.clone(), wanted.wish.clone(), &wanted.policy)
         .await
-        .map_err(|error| group.in_azure_words(error))
+        .map_err(|error| wanted.in_azure_words(error))?;
+    Ok(known.unwrap_or(submitted))
+}
+
+fn shown(
+    caller: &Caller,
+    first: &FirstAnswer,
+    body: &InitiateBody,
+    requests: &[AccessRequest],
+) -> AzureRequest {
+    let virtual_machines = requests
+        .chunk_by(|one, other| one.wish.vm == other.wish.vm)
+        .map(|requests| OpenedVm {
+            id: requests.first().map(|request| request.wish.vm.to_string()).unwrap_or_default(),
+            ports: requests
+                .iter()
+                .flat_map(|request| {
+                    let (status, reason) = status_of(request);
+                    ports_of(request, status, reason)
+                })
+                .collect(),
+        })
+        .collect();
+    AzureRequest {
+        virtual_machines,
+        start_time_utc: first.at,
+        requestor: caller.name.clone(),
+        justification: body.justification.clone(),
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are ignored, as Azure does: clients send back what they were given.
 
+use super::address::PolicyAddress;
 use crate::error::AccessError;
 use crate::policy::{
     AllowedSources, JitPolicy, PolicyInput, PolicyPort, PolicyPortInput, PolicyState, PolicyTerms, PortInput,
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 /// The shortest access in Azure's API: "Minimum 5 minutes, maximum 1 day" (`JitNetworkAccessPortRule`).
 pub(super) const SHORTEST: SignedDuration = SignedDuration::from_mins(5);
+
+/// The longest name of a policy and of one of its VMs together, in characters (Microsoft's limit for JIT).
+const LONGEST_NAMES: usize = 56;
 
 /// The most numbers that a range of ports, which Azure's shape does not have, is written out as.
 const MOST_NUMBERS: usize = 20;
@@ -78,15 +82,27 @@ pub(super) struct Written {
 /// Checks what a body says about each VM in itself.
 pub(super) fn check_vms(
     vms: &[VmTerms],
-    is_in_group: impl Fn(&ResourceId) -> bool,
+    address: &PolicyAddress,
 ) -> Result<Vec<(ResourceId, PolicyTerms)>, AccessError> {
     let mut checked: Vec<(ResourceId, PolicyTerms)> = Vec::new();
     for (index, written) in vms.iter().enumerate() {
         let field = format!("properties.virtualMachines[{index}]");
         let id = format!("{field}.id");
         let vm = parse_vm(&id, &written.id)?;
-        if !is_in_group(&vm) {
+        if !address.is_group_of(&vm) {
             return Err(AccessError::invalid(id, "is not in the resource group of this policy"));
+        }
+        let characters = address.name().chars().count() + vm.name().chars().count();
+        if characters > LONGEST_NAMES {
+            return Err(AccessError::invalid(
+                id,
+                format!(
+                    "the names of the policy and of the VM may have {LONGEST_NAMES} characters together; {} and {} \
+                     have {characters}: give the policy a shorter name",
+                    address.name(),
+                    vm.name()
+                ),
+            ));
         }
         if checked.iter().any(|(other, _)| *other == vm) {
             return Err(AccessError::invalid(id, format!("{} is named twice", vm.name())));

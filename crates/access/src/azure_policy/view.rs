@@ -1,27 +1,24 @@
 //! A resource as callers see it: what is in force, and what was asked for under it.
 
-use super::Resource;
+use super::do_all;
+use super::resource::Resource;
 use super::shape::VmTerms;
 use crate::Ajar;
-use crate::document::decode;
 use crate::error::AccessError;
-use crate::history;
-use crate::keys::Key;
 use crate::life_cycle::{CloseReason, Status};
-use crate::policy::PolicyState;
+use crate::point::{self, ProjectedPolicy};
+use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
-use crate::ports::store::{Range, Table, scan_all};
+use crate::recent;
 use crate::request::AccessRequest;
-use crate::request_id::RequestId;
 use ajar_network::resource_id::ResourceId;
+use futures::future::try_join;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// How many requests one resource shows, newest first.
 const MOST_REQUESTS: usize = 100;
-
-/// More requests than one VM has before old ones are cleared.
-const MOST_ROWS: usize = 100_000;
 
 /// The most numbers that a range of ports, which Azure's shape does not have, is written out as.
 const MOST_NUMBERS: usize = 20;
@@ -41,6 +38,8 @@ pub struct AzurePolicy {
     pub virtual_machines: Vec<VmTerms>,
     /// What was asked for on them, newest first, the last 100.
     pub requests: Vec<AzureRequest>,
+    /// `Updating` until every rule is seen to be as the policy wants it, then `Succeeded`.
+    pub provisioning_state: &'static str,
 }
 
 /// `JitNetworkAccessRequest`
@@ -90,53 +89,108 @@ pub struct OpenedPort {
 
 /// A resource with what is in force for its VMs.
 pub(super) async fn show(ajar: &Ajar, resource: &Resource) -> Result<AzurePolicy, AccessError> {
+    let seen = do_all(resource.virtual_machines.iter().map(|written| see(ajar, written)).collect()).await?;
+    let is_settled = resource.leaving.is_empty() && seen.iter().all(|vm| vm.is_settled);
     let mut virtual_machines = Vec::new();
     let mut requests = Vec::new();
-    for written in &resource.virtual_machines {
-        let vm = ResourceId::parse(&written.id)
-            .map_err(|error| AccessError::internal(format!("a stored VM id is not one: {error}")))?;
-        requests.extend(requests_on(ajar, &vm).await?);
-        let policy = policy_store::read(ajar, &vm).await?.map(|stored| stored.content);
-        let Some(policy) = policy.filter(|policy| policy.state == PolicyState::Enabled) else { continue };
-        let is_as_written = written.terms("").is_ok_and(|terms| terms.ports == policy.terms.ports);
-        virtual_machines.push(if is_as_written { written.clone() } else { VmTerms::of(&policy) });
+    for vm in seen {
+        virtual_machines.extend(vm.terms);
+        requests.extend(vm.requests);
     }
-    requests.sort_by_key(|request| std::cmp::Reverse(request.requested_at));
-    requests.truncate(MOST_REQUESTS);
     Ok(AzurePolicy {
         id: resource.address.id(),
         name: resource.address.name().to_owned(),
         location: resource.address.location().to_owned(),
         kind: resource.kind.clone(),
         virtual_machines,
-        requests: requests.iter().map(AzureRequest::of).collect(),
+        requests: grouped(requests),
+        provisioning_state: if is_settled { "Succeeded" } else { "Updating" },
     })
 }
 
-/// Every request on a VM.
-pub(super) async fn requests_on(ajar: &Ajar, vm: &ResourceId) -> Result<Vec<AccessRequest>, AccessError> {
-    // Any id of a request on the VM leads to the partition of all of them.
-    let partition = history::partition(&RequestId::new(vm, ""));
-    let range = Range::rows_under(partition, &Key::new(["r"]));
-    scan_all(ajar.ports.store.as_ref(), Table::Requests, &range, MOST_ROWS)
-        .await?
-        .iter()
-        .map(decode)
-        .collect()
+/// What there is of one VM.
+struct SeenVm {
+    /// Absent when JIT is off.
+    terms: Option<VmTerms>,
+    requests: Vec<AccessRequest>,
+    /// Whether every enforcement point was seen as the policy wants it.
+    is_settled: bool,
+}
+
+async fn see(ajar: &Ajar, written: &VmTerms) -> Result<SeenVm, AccessError> {
+    let vm = ResourceId::parse(&written.id)
+        .map_err(|error| AccessError::internal(format!("a stored VM id is not one: {error}")))?;
+    let (requests, policy) =
+        try_join(recent::requests(ajar, &vm, MOST_REQUESTS), policy_store::read(ajar, &vm)).await?;
+    let Some(policy) = policy.map(|stored| stored.content) else {
+        return Ok(SeenVm { terms: None, requests, is_settled: true });
+    };
+    let is_settled = is_settled(ajar, &policy).await?;
+    if policy.state != PolicyState::Enabled {
+        return Ok(SeenVm { terms: None, requests, is_settled });
+    }
+    let is_as_written = written.terms("").is_ok_and(|terms| terms.ports == policy.terms.ports);
+    let terms = if is_as_written { written.clone() } else { VmTerms::of(&policy) };
+    Ok(SeenVm { terms: Some(terms), requests, is_settled })
+}
+
+/// Whether the policy has reached all its enforcement points: a clean read-back there removes the rows that guard it.
+async fn is_settled(ajar: &Ajar, policy: &JitPolicy) -> Result<bool, AccessError> {
+    for place in &policy.points {
+        let row = point::policy_row(&policy.vm);
+        let projected = point::read_row::<ProjectedPolicy>(ajar, &place.point, &row).await?;
+        if projected.is_none_or(|projected| !projected.content.dues.is_empty()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Requests as callers know them, newest first: those that one call became are one.
+fn grouped(mut requests: Vec<AccessRequest>) -> Vec<AzureRequest> {
+    requests.sort_by(|one, other| {
+        other.requested_at.cmp(&one.requested_at).then_with(|| one.wish.vm.cmp(&other.wish.vm))
+    });
+    let mut shown: Vec<AzureRequest> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for request in requests {
+        let call = request.wish.initiation.as_ref();
+        match call.and_then(|call| places.get(call)).and_then(|place| shown.get_mut(*place)) {
+            Some(shown) => shown.add(&request),
+            None => {
+                places.extend(call.map(|call| (call.clone(), shown.len())));
+                shown.push(AzureRequest::of(&request));
+            }
+        }
+    }
+    shown.truncate(MOST_REQUESTS);
+    shown
 }
 
 impl AzureRequest {
     /// A request on one VM in Azure's shape.
     fn of(request: &AccessRequest) -> AzureRequest {
-        let (status, status_reason) = status_of(request);
-        AzureRequest {
-            virtual_machines: vec![OpenedVm {
-                id: request.wish.vm.to_string(),
-                ports: ports_of(request, status, status_reason),
-            }],
+        let mut shown = AzureRequest {
+            virtual_machines: Vec::new(),
             start_time_utc: request.requested_at,
             requestor: request.requester.name.clone(),
             justification: request.wish.justification.clone(),
+        };
+        shown.add(request);
+        shown
+    }
+
+    /// Adds a request that came of the same call.
+    fn add(&mut self, request: &AccessRequest) {
+        let (status, status_reason) = status_of(request);
+        let ports = ports_of(request, status, status_reason);
+        self.start_time_utc = self.start_time_utc.min(request.requested_at);
+        match self.virtual_machines.iter_mut().find(|vm| request.wish.vm.as_str() == vm.id) {
+            Some(vm) => {
+                vm.ports.extend(ports);
+                vm.ports.sort_by_key(|port| port.number);
+            }
+            None => self.virtual_machines.push(OpenedVm { id: request.wish.vm.to_string(), ports }),
         }
     }
 }
@@ -175,7 +229,7 @@ pub(super) fn ports_of(
     ports
 }
 
-fn status_of(request: &AccessRequest) -> (&'static str, &'static str) {
+pub(super) fn status_of(request: &AccessRequest) -> (&'static str, &'static str) {
     let closed = match request.close_reason {
         Some(CloseReason::Revoked) => "UserRequested",
         Some(CloseReason::Superseded) => "NewerRequestInitiated",
@@ -187,6 +241,7 @@ fn status_of(request: &AccessRequest) -> (&'static str, &'static str) {
         }
         Status::Active => ("Initiated", "UserRequested"),
         Status::Closing | Status::Closed => ("Revoked", closed),
+        Status::Cancelled if request.close_reason == Some(CloseReason::Superseded) => ("Revoked", closed),
         Status::Cancelled => ("Revoked", "UserRequested"),
         Status::TimedOut => ("Revoked", "Expired"),
         Status::Denied => ("Revoked", "Denied"),

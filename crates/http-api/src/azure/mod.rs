@@ -1,6 +1,7 @@
 //! The Azure-compatible API: the eight operations of `Microsoft.Security/locations/jitNetworkAccessPolicies`,
 //! `api-version=2020-01-01`, on Azure's own paths.
 
+mod paging;
 mod route;
 mod shape;
 
@@ -11,11 +12,11 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::identity::authenticate;
 use crate::query::Query;
-use ajar_access::azure_policy::{self, InitiateBody, PolicyBody};
+use ajar_access::azure_policy::{self, Circumstances, InitiateBody, PolicyBody};
 use axum::Json;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use shape::{Policy, PolicyList};
 
 /// The version that this API is.
@@ -28,17 +29,20 @@ pub(crate) async fn handle(api: &Api, route: Route, request: Request) -> Result<
         return Err(ApiError::wrong_method(&method, request.uri().path()).allowing(route.allow()));
     }
     let caller = authenticate(api, request.headers()).await?;
-    check_version(request.uri().query())?;
+    let query = Query::parse(request.uri().query())?;
+    check_version(&query)?;
     let ajar = api.ajar();
     Ok(match route {
         Route::List(scope) => {
-            let policies = azure_policy::list(ajar, &caller, &scope).await?;
-            Json(PolicyList::from(policies)).into_response()
+            let after = paging::place(&query)?;
+            let page = azure_policy::list(ajar, &caller, &scope, after.as_ref()).await?;
+            let next = page.next.map(|next| paging::link(&request, &next));
+            Json(PolicyList::new(page.policies, next)).into_response()
         }
         Route::Policy(path) if method == Method::PUT => {
             let JsonBody(body) = JsonBody::<PolicyBody>::from_request(request, &()).await?;
-            Json(Policy::from(azure_policy::put(ajar, &caller, &path.address()?, &body).await?))
-                .into_response()
+            let policy = azure_policy::put(ajar, &caller, &path.address()?, &body).await?;
+            Json(Policy::written(policy, body.properties.append_mode)).into_response()
         }
         Route::Policy(path) if method == Method::DELETE => {
             let existed = azure_policy::delete(ajar, &caller, &path.address()?).await?;
@@ -48,15 +52,25 @@ pub(crate) async fn handle(api: &Api, route: Route, request: Request) -> Result<
             Json(Policy::from(azure_policy::get(ajar, &caller, &path.address()?).await?)).into_response()
         }
         Route::Initiate(path) => {
+            let circumstances = circumstances(api, request.headers());
             let JsonBody(body) = JsonBody::<InitiateBody>::from_request(request, &()).await?;
-            let opened = azure_policy::initiate(ajar, &caller, &path.address()?, &body).await?;
+            let opened =
+                azure_policy::initiate(ajar, &caller, &path.address()?, &body, &circumstances).await?;
             (StatusCode::ACCEPTED, Json(opened)).into_response()
         }
     })
 }
 
-fn check_version(query: Option<&str>) -> Result<(), ApiError> {
-    match Query::parse(query)?.get("api-version")? {
+fn circumstances(api: &Api, headers: &HeaderMap) -> Circumstances {
+    let id = headers.get("x-ms-client-request-id").and_then(|id| id.to_str().ok());
+    Circumstances {
+        caller_address: api.front_end().caller_address(headers),
+        client_request_id: id.map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned),
+    }
+}
+
+fn check_version(query: &Query) -> Result<(), ApiError> {
+    match query.get("api-version")? {
         Some(API_VERSION) => Ok(()),
         None | Some("") => Err(ApiError::bad_request(
             "MissingApiVersionParameter",

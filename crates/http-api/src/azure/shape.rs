@@ -24,14 +24,34 @@ pub(super) struct Policy {
 struct Properties {
     virtual_machines: Vec<VmTerms>,
     requests: Vec<AzureRequest>,
-    /// What was asked is stored for good when it is answered; nothing of it can fail later.
     provisioning_state: &'static str,
+    /// In answers to PUT alone, as in recorded traffic of the service; not in the specification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    append_mode: Option<bool>,
 }
 
-/// `JitNetworkAccessPoliciesList`. All of it is one page.
+/// `JitNetworkAccessPoliciesList`
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct PolicyList {
     value: Vec<Policy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_link: Option<String>,
+}
+
+impl PolicyList {
+    pub(super) fn new(policies: Vec<AzurePolicy>, next_link: Option<String>) -> PolicyList {
+        PolicyList { value: policies.into_iter().map(Policy::from).collect(), next_link }
+    }
+}
+
+impl Policy {
+    /// The answer to a PUT.
+    pub(super) fn written(policy: AzurePolicy, append_mode: Option<bool>) -> Policy {
+        let mut shown = Policy::from(policy);
+        shown.properties.append_mode = Some(append_mode.unwrap_or(false));
+        shown
+    }
 }
 
 impl From<AzurePolicy> for Policy {
@@ -41,18 +61,13 @@ impl From<AzurePolicy> for Policy {
             properties: Properties {
                 virtual_machines: policy.virtual_machines,
                 requests: policy.requests,
-                provisioning_state: "Succeeded",
+                provisioning_state: policy.provisioning_state,
+                append_mode: None,
             },
             id: policy.id,
             name: policy.name,
             resource_type: TYPE,
             location: policy.location,
         }
-    }
-}
-
-impl From<Vec<AzurePolicy>> for PolicyList {
-    fn from(policies: Vec<AzurePolicy>) -> PolicyList {
-        PolicyList { value: policies.into_iter().map(Policy::from).collect() }
     }
 }

@@ -1,9 +1,8 @@
 //! What the Azure-compatible API does.
 
-use crate::client::{ADA, NEIGHBOUR, Server, WEB_1};
+use crate::client::{ADA, Server, WEB_1};
 use ajar_access::ports::store::Table;
 use ajar_access::testing::{SUBSCRIPTION, vm};
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 const VERSION: &str = "?api-version=2020-01-01";
@@ -39,16 +38,12 @@ fn machine(name: &str) -> Value {
     ] })
 }
 
-fn body(names: &[&str]) -> Value {
+pub(crate) fn body(names: &[&str]) -> Value {
     json!({ "kind": "Basic", "properties": {
         "virtualMachines": names.iter().map(|name| machine(name)).collect::<Vec<_>>() } })
 }
 
-fn open(name: &str, ports: Value) -> Value {
-    json!({ "virtualMachines": [{ "id": vm(name).as_str(), "ports": ports }], "justification": "INC-42" })
-}
-
-async fn protected(names: &[&str]) -> Server {
+pub(crate) async fn protected(names: &[&str]) -> Server {
     let server = Server::new();
     server.put(&one("default"), "alice", body(names)).await.expect(200);
     server.world.deliver().await;
@@ -94,6 +89,164 @@ async fn the_resource_is_shown_as_it_was_written_from_every_list() {
             .expect(200),
         shown
     );
+}
+
+#[tokio::test]
+async fn it_is_updating_until_every_rule_is_seen() {
+    let server = Server::new();
+    let answer = server.put(&one("default"), "alice", body(&["web-1", "both-1"])).await.expect(200);
+    assert_eq!(answer["properties"]["provisioningState"], "Updating");
+    assert_eq!(answer["properties"]["appendMode"], false);
+    let state = async || {
+        let shown = server.get(&one("default"), "carol").await.expect(200);
+        assert_eq!(shown["properties"].get("appendMode"), None, "in answers to PUT alone");
+        shown["properties"]["provisioningState"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state().await, "Updating");
+    assert!(server.world.azure.allows(ADA, WEB_1, 22), "it is open still");
+    server.world.deliver().await;
+    assert_eq!(state().await, "Succeeded");
+    let mut tighter = body(&["web-1", "both-1"]);
+    tighter["properties"]["virtualMachines"][1]["ports"].as_array_mut().unwrap().pop();
+    server.put(&one("default"), "alice", tighter).await.expect(200);
+    assert_eq!(state().await, "Updating");
+    server.world.deliver().await;
+    assert_eq!(state().await, "Succeeded");
+}
+
+#[tokio::test]
+async fn a_vm_in_several_policies_has_the_terms_that_were_written_last() {
+    let server = protected(&["web-1"]).await;
+    let mut second = body(&["web-1"]);
+    second["properties"]["virtualMachines"][0]["ports"] =
+        json!([{ "number": 5986, "protocol": "TCP", "maxRequestAccessDuration": "PT1H" }]);
+    server.put(&one("second"), "alice", second.clone()).await.expect(200);
+    server.world.deliver().await;
+    for name in ["default", "second"] {
+        let shown = server.get(&one(name), "carol").await.expect(200);
+        let numbers: Vec<&Value> = shown["properties"]["virtualMachines"][0]["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|port| &port["number"])
+            .collect();
+        assert_eq!(numbers, [&json!(5986)], "{name}");
+        let ports = json!([{ "number": 5986, "allowedSourceAddressPrefix": ADA, "duration": "PT5M" }]);
+        let ask = json!({ "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": ports }] });
+        server.post(&initiate(name), "bob", ask).await.expect(202);
+    }
+    server.world.deliver().await;
+    assert!(server.world.azure.allows(ADA, WEB_1, 22), "the earlier terms are gone");
+    assert!(
+        server.world.azure.allows(ADA, WEB_1, 5986) && !server.world.azure.allows("203.0.113.8", WEB_1, 5986)
+    );
+    // Letting go of it in the policy that was written last leaves its terms with the other.
+    server.delete(&one("second"), "alice").await;
+    server.world.deliver().await;
+    assert!(
+        server.world.azure.allows(ADA, WEB_1, 5986) && !server.world.azure.allows("203.0.113.8", WEB_1, 5986)
+    );
+    let shown = server.get(&one("default"), "carol").await.expect(200);
+    assert_eq!(shown["properties"]["virtualMachines"][0]["ports"][0]["number"], 5986);
+}
+
+#[tokio::test]
+async fn deleting_ends_what_is_open_before_the_denies_go() {
+    let server = protected(&["web-1"]).await;
+    let ports = json!([{ "number": 22, "allowedSourceAddressPrefix": ADA, "duration": "PT1H" }]);
+    let ask = json!({ "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": ports }] });
+    server.post(&initiate("default"), "bob", ask).await.expect(202);
+    server.world.deliver().await;
+    let own = async || server.get("/api/requests", "bob").await.expect(200)["value"][0].clone();
+    assert_eq!(own().await["status"], "Active");
+    assert_eq!(server.delete(&one("default"), "alice").await.status, 200);
+    let ended = own().await;
+    assert_eq!((&ended["status"], &ended["closeReason"]), (&json!("Closing"), &json!("Revoked")));
+    assert!(!server.world.azure.allows("203.0.113.8", WEB_1, 22), "the deny stands until reconcile");
+    server.world.deliver().await;
+    assert_eq!(own().await["status"], "Closed");
+    assert!(server.world.azure.allows("203.0.113.8", WEB_1, 22), "the rule that was moved is back");
+    let rules = server.world.azure.rules("web-nsg");
+    assert!(rules.iter().all(|rule| !rule["name"].as_str().unwrap().starts_with("ajar-")), "{rules:?}");
+}
+
+#[tokio::test]
+async fn two_policies_that_let_go_of_a_vm_at_once_turn_it_off() {
+    let server = protected(&["web-1"]).await;
+    server.put(&one("second"), "alice", body(&["web-1"])).await.expect(200);
+    let (first, second) = (one("default"), one("second"));
+    let (first, second) =
+        futures::future::join(server.delete(&first, "alice"), server.delete(&second, "alice")).await;
+    assert_eq!((first.status.as_u16(), second.status.as_u16()), (200, 200));
+    server.world.deliver().await;
+    assert!(server.world.azure.allows(ADA, WEB_1, 22));
+}
+
+#[tokio::test]
+async fn the_names_of_policy_and_vm_have_a_length_together() {
+    let server = Server::new();
+    // "web-1" has five characters.
+    let fits = "p".repeat(51);
+    server.put(&one(&fits), "alice", body(&["web-1"])).await.expect(200);
+    let before = server.state();
+    let answer = server.put(&one(&"p".repeat(52)), "alice", body(&["web-1"])).await;
+    let (message, target) = answer.error(400, "InvalidParameter");
+    assert_eq!(target.as_deref(), Some("properties.virtualMachines[0].id"));
+    assert!(message.contains("56") && message.contains("57"), "{message}");
+    assert_eq!(server.state(), before);
+}
+
+#[tokio::test]
+async fn every_error_of_these_paths_has_azures_envelope() {
+    let server = protected(&["web-1"]).await;
+    let before = server.state();
+    let json = Some("application/json");
+    let (put, post) = (one("default"), initiate("default"));
+    let unknown = put.replace("jitNetworkAccessPolicies", "jitPolicies");
+    let huge = format!("{{\"kind\": \"{}\"}}", "x".repeat(1024 * 1024)).into_bytes();
+    for (method, uri, kind, body, status, code, target) in [
+        ("GET", &unknown, None, &b""[..], 404, "NotFound", None),
+        ("PATCH", &put, json, b"{}", 405, "MethodNotAllowed", None),
+        ("GET", &post, None, b"", 405, "MethodNotAllowed", None),
+        ("PUT", &put, json, b"", 400, "InvalidRequestContent", None),
+        ("PUT", &put, json, b"{", 400, "InvalidRequestContent", None),
+        ("PUT", &put, json, b"{}", 400, "InvalidRequestContent", None),
+        (
+            "PUT",
+            &put,
+            json,
+            br#"{"properties": {"virtualMachines": {}}}"#,
+            400,
+            "InvalidRequestContent",
+            Some("properties.virtualMachines"),
+        ),
+        (
+            "POST",
+            &post,
+            json,
+            br#"{"virtualMachines": [{"id": 7, "ports": []}]}"#,
+            400,
+            "InvalidRequestContent",
+            Some("virtualMachines[0].id"),
+        ),
+        (
+            "POST",
+            &post,
+            json,
+            br#"{"virtualMachines": []}"#,
+            400,
+            "InvalidParameter",
+            Some("virtualMachines"),
+        ),
+        ("POST", &post, Some("text/plain"), b"{}", 415, "UnsupportedMediaType", None),
+        ("PUT", &put, json, &huge, 413, "RequestContentTooLarge", None),
+        ("POST", &post, json, &huge, 413, "RequestContentTooLarge", None),
+    ] {
+        let answer = server.raw(method, uri, kind, body.to_vec()).await;
+        let (_, named) = answer.error(status, code);
+        assert_eq!(named.as_deref(), target, "{method} {uri}: {}", answer.text);
+    }
+    assert_eq!(server.state(), before);
 }
 
 #[tokio::test]
@@ -179,154 +332,6 @@ async fn terms_changed_natively_are_shown_as_they_are() {
     server.delete(&format!("/api/policies?vm={}", vm("web-1")), "alice").await.expect(202);
     let shown = server.get(&one("default"), "alice").await.expect(200);
     assert_eq!(shown["properties"]["virtualMachines"], json!([]), "JIT is off there");
-}
-
-#[tokio::test]
-async fn access_is_opened_shown_and_ends() {
-    let server = protected(&["web-1"]).await;
-    let ports = json!([
-        { "number": 22, "allowedSourceAddressPrefix": ADA, "endTimeUtc": "2026-11-24T12:30:00.1234567Z" },
-        { "number": 3389, "allowedSourceAddressPrefixes": ["203.0.113.7", "198.51.100.9"],
-          "endTimeUtc": "2026-11-24T12:30:00.1234567Z" },
-    ]);
-    let answer = server.post(&initiate("default"), "bob", open("web-1", ports)).await;
-    let shown = |status: &str, reason: &str| {
-        json!({
-            "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": [
-                { "number": 22, "allowedSourceAddressPrefix": ADA,
-                  "endTimeUtc": "2026-11-24T12:30:00.1234567Z", "status": status, "statusReason": reason },
-                { "number": 3389, "allowedSourceAddressPrefixes": ["203.0.113.7", "198.51.100.9"],
-                  "endTimeUtc": "2026-11-24T12:30:00.1234567Z", "status": status, "statusReason": reason },
-            ] }],
-            "startTimeUtc": "2026-11-24T12:00:00Z",
-            "requestor": "bob@contoso.example",
-            "justification": "INC-42",
-        })
-    };
-    assert_eq!(answer.expect(202), shown("Initiating", "UserRequested"));
-    server.world.deliver().await;
-    assert!(
-        server.world.azure.allows(ADA, WEB_1, 22) && server.world.azure.allows("198.51.100.9", WEB_1, 3389)
-    );
-    assert!(!server.world.azure.allows(NEIGHBOUR, WEB_1, 22));
-    let requests =
-        async || server.get(&one("default"), "carol").await.expect(200)["properties"]["requests"].clone();
-    assert_eq!(requests().await, json!([shown("Initiated", "UserRequested")]));
-    server.world.pass(SignedDuration::from_secs(1801)).await;
-    assert!(!server.world.azure.allows(ADA, WEB_1, 22));
-    assert_eq!(requests().await, json!([shown("Revoked", "Expired")]));
-}
-
-#[tokio::test]
-async fn revoked_access_is_shown_as_revoked_by_a_user() {
-    let server = protected(&["web-1"]).await;
-    let ports = json!([{ "number": 22, "allowedSourceAddressPrefix": ADA, "duration": "PT1H" }]);
-    let opened = server.post(&initiate("default"), "bob", open("web-1", ports)).await.expect(202);
-    assert_eq!(opened["virtualMachines"][0]["ports"][0]["endTimeUtc"], "2026-11-24T13:00:00Z");
-    server.world.deliver().await;
-    let own = server.get("/api/requests", "bob").await.expect(200);
-    server
-        .delete(&format!("/api/requests/{}", own["value"][0]["id"].as_str().unwrap()), "bob")
-        .await
-        .expect(202);
-    let shown = server.get(&one("default"), "carol").await.expect(200);
-    let port = &shown["properties"]["requests"][0]["virtualMachines"][0]["ports"][0];
-    assert_eq!((&port["status"], &port["statusReason"]), (&json!("Revoked"), &json!("UserRequested")));
-}
-
-#[tokio::test]
-async fn ports_with_different_ends_are_separate_requests_and_a_repeat_adds_none() {
-    let server = protected(&["web-1"]).await;
-    let ports = json!([
-        { "number": 22, "allowedSourceAddressPrefix": ADA, "endTimeUtc": "2026-11-24T12:30:00Z" },
-        { "number": 3389, "allowedSourceAddressPrefix": ADA, "endTimeUtc": "2026-11-24T12:40:00Z" },
-    ]);
-    let first = server.post(&initiate("default"), "bob", open("web-1", ports.clone())).await.expect(202);
-    assert_eq!(first["virtualMachines"].as_array().unwrap().len(), 1);
-    assert_eq!(first["virtualMachines"][0]["ports"].as_array().unwrap().len(), 2);
-    server.world.pass(SignedDuration::from_secs(5)).await;
-    server.post(&initiate("default"), "bob", open("web-1", ports.clone())).await.expect(202);
-    let count = async |user: &str| {
-        server.get("/api/requests", user).await.expect(200)["value"].as_array().unwrap().len()
-    };
-    assert_eq!(count("bob").await, 2);
-    server.post(&initiate("default"), "alice", open("web-1", ports)).await.expect(202);
-    assert_eq!(count("alice").await, 2, "another person's wish is another request");
-}
-
-#[tokio::test]
-async fn an_end_that_the_way_here_moved_a_little_is_taken() {
-    let server = protected(&["web-1"]).await;
-    for (end, opened) in [
-        // Five minutes that took a second to arrive, and three hours by a clock that is ten seconds fast.
-        ("2026-11-24T12:04:59Z", "2026-11-24T12:04:59Z"),
-        ("2026-11-24T15:00:10Z", "2026-11-24T15:00:00Z"),
-        ("2026-11-24T12:30:00", "2026-11-24T12:30:00Z"),
-        ("2026-11-24T13:30:00+01:00", "2026-11-24T12:30:00Z"),
-    ] {
-        let ports = json!([{ "number": 22, "allowedSourceAddressPrefix": ADA, "endTimeUtc": end }]);
-        let answer = server.post(&initiate("default"), "bob", open("web-1", ports)).await.expect(202);
-        assert_eq!(answer["virtualMachines"][0]["ports"][0]["endTimeUtc"], opened, "{end}");
-    }
-}
-
-#[tokio::test]
-async fn an_initiate_that_is_not_allowed_names_the_field_in_azures_words() {
-    let server = protected(&["web-1"]).await;
-    let before = server.state();
-    let good =
-        json!({ "number": 22, "allowedSourceAddressPrefix": ADA, "endTimeUtc": "2026-11-24T12:30:00Z" });
-    let port = "virtualMachines[0].ports[1]";
-    for (change, target) in [
-        (json!({ "allowedSourceAddressPrefix": null }), format!("{port}.allowedSourceAddressPrefix")),
-        (json!({ "allowedSourceAddressPrefix": "0.0.0.0/0" }), format!("{port}.allowedSourceAddressPrefix")),
-        (json!({ "allowedSourceAddressPrefix": "*" }), format!("{port}.allowedSourceAddressPrefix")),
-        (
-            json!({ "allowedSourceAddressPrefix": null, "allowedSourceAddressPrefixes": ["0.0.0.0/1", "128.0.0.0/1"] }),
-            format!("{port}.allowedSourceAddressPrefixes"),
-        ),
-        (
-            json!({ "allowedSourceAddressPrefixes": ["203.0.113.8"] }),
-            format!("{port}.allowedSourceAddressPrefixes"),
-        ),
-        (json!({ "number": 443 }), format!("{port}.number")),
-        (json!({ "number": 70000 }), format!("{port}.number")),
-        (
-            json!({ "number": 3389, "allowedSourceAddressPrefix": "192.0.2.1" }),
-            format!("{port}.allowedSourceAddressPrefix"),
-        ),
-        (json!({ "endTimeUtc": "2026-11-24T15:02:00Z" }), format!("{port}.endTimeUtc")),
-        (json!({ "endTimeUtc": "2026-11-24T12:03:00Z" }), format!("{port}.endTimeUtc")),
-        (json!({ "endTimeUtc": "2020-01-01T00:00:00Z" }), format!("{port}.endTimeUtc")),
-        (json!({ "endTimeUtc": "soon" }), format!("{port}.endTimeUtc")),
-        (json!({ "endTimeUtc": null }), format!("{port}.endTimeUtc")),
-        (json!({ "endTimeUtc": null, "duration": "PT4M" }), format!("{port}.duration")),
-        (json!({ "endTimeUtc": null, "duration": "PT4H" }), format!("{port}.duration")),
-    ] {
-        let mut second = good.clone();
-        second.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let mut first = good.clone();
-        first["endTimeUtc"] = json!("2026-11-24T12:20:00Z");
-        let answer = server.post(&initiate("default"), "bob", open("web-1", json!([first, second]))).await;
-        let (message, named) = answer.error(400, "InvalidParameter");
-        assert_eq!(named.as_deref(), Some(target.as_str()), "{change}: {message}");
-        assert_eq!(server.state(), before, "{change}");
-    }
-    let (_, target) = server
-        .post(&initiate("default"), "bob", open("web-2", json!([good])))
-        .await
-        .error(400, "InvalidParameter");
-    assert_eq!(target.as_deref(), Some("virtualMachines[0].id"));
-    server
-        .post(&initiate("default"), "mallory", open("web-1", json!([good])))
-        .await
-        .error(403, "AuthorizationFailed");
-    server
-        .post(&initiate("default"), "carol", open("web-1", json!([good])))
-        .await
-        .error(403, "AuthorizationFailed");
-    server.post(&initiate("other"), "bob", open("web-1", json!([good]))).await.error(404, "NotFound");
-    assert_eq!(server.state(), before);
 }
 
 #[tokio::test]

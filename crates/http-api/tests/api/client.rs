@@ -1,9 +1,10 @@
 //! Calls to a router over a world in memory.
 
+use crate::schema;
 use ajar_access::ports::bus::{Message, Queue};
 use ajar_access::ports::store::Table;
 use ajar_access::testing::{FakeAuthenticator, World, vm};
-use ajar_http_api::router;
+use ajar_http_api::{FrontEnd, router};
 use axum::Router;
 use axum::body::Body;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -73,8 +74,12 @@ impl Answer {
 
 impl Server {
     pub(crate) fn new() -> Server {
+        Server::behind(FrontEnd::Untrusted)
+    }
+
+    pub(crate) fn behind(front_end: FrontEnd) -> Server {
         let world = World::new();
-        let router = router(world.ajar.clone(), Arc::new(FakeAuthenticator));
+        let router = router(world.ajar.clone(), Arc::new(FakeAuthenticator), front_end);
         Server { world, router }
     }
 
@@ -87,14 +92,19 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer {
+        let answer = Answer {
             status: parts.status,
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
+        };
+        if path.to_lowercase().starts_with("/subscriptions") {
+            schema::check(&method, &path, answer.status.as_u16(), &answer.text);
         }
+        answer
     }
 
     pub(crate) async fn call(&self, method: &str, uri: &str, user: &str, body: Option<Value>) -> Answer {

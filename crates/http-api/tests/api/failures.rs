@@ -106,7 +106,7 @@ impl Authenticator for NoKeys {
 #[tokio::test]
 async fn without_keys_to_check_tokens_nobody_is_let_in_and_all_are_told_to_come_back() {
     let world = World::new();
-    let router = ajar_http_api::router(world.ajar.clone(), Arc::new(NoKeys));
+    let router = ajar_http_api::router(world.ajar.clone(), Arc::new(NoKeys), Default::default());
     let request = Request::get("/api/requests").header("authorization", "Bearer alice");
     let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 503);

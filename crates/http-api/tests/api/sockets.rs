@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[tokio::test]
 async fn a_client_that_sends_too_much_still_reads_why_it_is_refused() {
     let world = World::new();
-    let router = ajar_http_api::router(world.ajar.clone(), Arc::new(FakeAuthenticator));
+    let router = ajar_http_api::router(world.ajar.clone(), Arc::new(FakeAuthenticator), Default::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
