@@ -90,7 +90,7 @@ mod tests {
         let start = 1_800_000_000;
         let mut moments = std::collections::BTreeSet::new();
         for number in 0..50 {
-            let request = RequestId::new(&vm, &format!("{number:032x}"));
+            let request = RequestId::new(&vm, jiff::Timestamp::UNIX_EPOCH, &format!("{number:032x}"));
             let at = |second: i64| Timestamp::from_second(start + second).unwrap();
             let first = next_look(&request, at(0));
             assert!(first > at(0) && first <= at(300));

@@ -288,7 +288,8 @@ mod tests {
         world.minutes(2).await;
         assert_eq!(world.store.count(Table::Due), 0);
 
-        let (request, point) = (RequestId::new(&vm("web-1"), &"0".repeat(32)), nsg("web-nsg"));
+        let (request, point) =
+            (RequestId::new(&vm("web-1"), jiff::Timestamp::UNIX_EPOCH, &"0".repeat(32)), nsg("web-nsg"));
         let at = world.clock.now() + GUARD_DELAY;
         for task in [
             Task::Decide { request: request.clone() },
