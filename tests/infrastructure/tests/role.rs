@@ -137,6 +137,15 @@ async fn no_action_is_missing_and_none_is_too_much() {
     for vm in &vms {
         azure.vm_estate(vm).await.unwrap();
     }
+    // What an event may be about, and what is read on the way from there to the VMs behind it.
+    for kind in ["networkInterfaces", "networkSecurityGroups", "virtualNetworks", "publicIPAddresses"] {
+        let network = ids(&format!("Microsoft.Network/{kind}"));
+        let read = azure.resource(&network[0]).await.unwrap();
+        if let Some(subnet) = read.pointer("/properties/subnets/0/id").and_then(Value::as_str) {
+            azure.resource(&ResourceId::parse(subnet).unwrap()).await.unwrap();
+        }
+    }
+    azure.own_object_id().await.unwrap();
     let nsgs = azure.network_security_groups(SUBSCRIPTION).await.unwrap();
     let id = nsgs[0].id().unwrap().clone();
     let rule = SecurityRule::from_json(json!({ "name": "ajar-demo-1", "properties": {
