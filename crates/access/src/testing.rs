@@ -37,11 +37,16 @@ pub const EPOCH: &str = "2026-11-24T12:00:00Z";
 pub struct Budget {
     left: AtomicI64,
     after_effect: AtomicBool,
+    once: AtomicBool,
 }
 
 impl Budget {
     fn new() -> Budget {
-        Budget { left: AtomicI64::new(i64::MAX), after_effect: AtomicBool::new(false) }
+        Budget {
+            left: AtomicI64::new(i64::MAX),
+            after_effect: AtomicBool::new(false),
+            once: AtomicBool::new(false),
+        }
     }
 
     /// From now on `calls` calls succeed and every later one fails; the first that fails does so after its
@@ -49,6 +54,13 @@ impl Budget {
     pub fn limit(&self, calls: i64, after_effect: bool) {
         self.left.store(calls, Ordering::SeqCst);
         self.after_effect.store(after_effect, Ordering::SeqCst);
+        self.once.store(false, Ordering::SeqCst);
+    }
+
+    /// The same, but only one call fails, and those after it succeed.
+    pub fn fail_once(&self, calls: i64, after_effect: bool) {
+        self.limit(calls, after_effect);
+        self.once.store(true, Ordering::SeqCst);
     }
 
     /// Everything succeeds again. Returns whether some call had failed.
@@ -56,10 +68,16 @@ impl Budget {
         self.left.swap(i64::MAX, Ordering::SeqCst) < 0
     }
 
+    /// Whether no call is to fail.
+    pub fn is_whole(&self) -> bool {
+        self.left.load(Ordering::SeqCst) > i64::MAX / 2
+    }
+
     fn spend(&self) -> Verdict {
         match self.left.fetch_sub(1, Ordering::SeqCst) {
             left if left > 0 => Verdict::Succeed,
             0 if self.after_effect.load(Ordering::SeqCst) => Verdict::LoseTheAnswer,
+            left if left < 0 && self.once.load(Ordering::SeqCst) => Verdict::Succeed,
             _ => Verdict::Fail,
         }
     }

@@ -88,6 +88,14 @@ impl Arm {
         self.world.call(self.instance, Kind::AzureRead, effect).await.map_err(no_answer)?
     }
 
+    async fn read_roles<T: Send + 'static>(
+        &self,
+        effect: impl FnOnce(&mut State) -> Result<T, AzureError> + Send + 'static,
+    ) -> Result<T, AzureError> {
+        let effect = move |state: &mut State, _| effect(state);
+        self.world.call(self.instance, Kind::RoleRead, effect).await.map_err(no_answer)?
+    }
+
     async fn write(&self, request: Request, nsg: &ResourceId) -> Result<WriteOutcome, AzureError> {
         let (path, id) = (request.path.clone(), nsg.to_string());
         let started = self.world.lock().now;
@@ -204,14 +212,7 @@ impl Azure for Arm {
 
     async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError> {
         let id = nsg.to_string();
-        self.read(move |state| {
-            if state.mutant == Mutant::StaleReads {
-                let fresh = read(state, &id)?;
-                return parse(state.referee.stale(state.now, &id, fresh));
-            }
-            parse(read(state, &id)?)
-        })
-        .await
+        self.read(move |state| parse(read(state, &id)?)).await
     }
 
     async fn network_security_groups(&self, _: &str) -> Result<Vec<NetworkSecurityGroup>, AzureError> {
@@ -230,6 +231,9 @@ impl Azure for Arm {
             return Ok(WriteOutcome::Done);
         }
         let path = format!("{nsg}/securityRules/{}", rule.name());
+        if self.world.lock().mutant == Mutant::NarrowFirst {
+            let _ = self.write(Request::new(Method::DELETE, &target(&path)), nsg).await;
+        }
         self.write(Request::new(Method::PUT, &target(&path)).with_json(rule.json()), nsg).await
     }
 
@@ -267,7 +271,7 @@ impl Azure for Arm {
     ) -> Result<Vec<RoleAssignment>, AzureError> {
         let filter = format!("atScope() and assignedTo('{principal}')");
         let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments");
-        self.read(move |state| {
+        self.read_roles(move |state| {
             let mut request = Request::new(Method::GET, &target(&path));
             request.query.push(("$filter".to_owned(), filter));
             let list = answer(state, &request, &path)?;
@@ -300,7 +304,7 @@ impl Azure for Arm {
 
     async fn role_permissions(&self, role: &str) -> Result<Vec<RolePermissions>, AzureError> {
         let role = role.to_owned();
-        self.read(move |state| {
+        self.read_roles(move |state| {
             let definition = read(state, &role)?;
             Ok(serde_json::from_value(definition["properties"]["permissions"].clone()).expect("permissions"))
         })

@@ -1,4 +1,6 @@
 //! Deliberately broken variants, each of which an invariant has to catch.
+//!
+//! Each breaks what a port does, so that the use cases behave as if the thing that it is named after were missing.
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -8,41 +10,50 @@ pub enum Mutant {
     None,
     /// The sweep sees no due row.
     HiddenDueRows,
-    /// Every lease looks free.
-    FreeLeases,
-    /// The store takes every write, whatever version it names.
-    IgnoredEtags,
-    /// Whole NSGs are written without `If-Match`, from whatever was read.
-    NoIfMatch,
-    /// Allow rules are never removed, and said to be.
-    KeptAllows,
-    /// Denies are never written, and said to be.
-    NoDenies,
-    /// The marker is there although the tables were emptied.
-    FalseMarker,
+    /// Due rows are written five seconds after what they guard, if their writer still lives then.
+    LateDueRows,
     /// Due rows are never removed.
     KeptDueRows,
     /// A second look is not noted.
     NoSecondLook,
-    /// Reads of an NSG are answered as they were a minute before.
-    StaleReads,
+    /// A policy that was turned off is gone as soon as the point was seen without it.
+    NoSecondLookAfterOff,
+    /// Every lease looks free.
+    FreeLeases,
+    /// A holder goes on although its lease was taken over.
+    UncheckedLeases,
+    /// The store takes every write, whatever version it names.
+    IgnoredEtags,
+    /// Whole NSGs are written without `If-Match`, from whatever was read.
+    NoIfMatch,
+    /// A rule that changes is removed before it is written anew: narrowed before it is added to.
+    NarrowFirst,
+    /// The clock is read once in ten minutes.
+    SlowClock,
+    /// Allow rules are never removed, and said to be.
+    KeptAllows,
+    /// Denies are never written, and said to be.
+    NoDenies,
     /// A revocation's new end is not stored with the grant.
     LostRevocations,
 }
 
 impl Mutant {
     /// Every broken variant.
-    pub const ALL: [Mutant; 11] = [
+    pub const ALL: [Mutant; 14] = [
+        Mutant::HiddenDueRows,
+        Mutant::LateDueRows,
         Mutant::KeptDueRows,
         Mutant::NoSecondLook,
-        Mutant::StaleReads,
-        Mutant::LostRevocations,
-        Mutant::HiddenDueRows,
+        Mutant::NoSecondLookAfterOff,
+        Mutant::FreeLeases,
+        Mutant::UncheckedLeases,
         Mutant::IgnoredEtags,
+        Mutant::NoIfMatch,
+        Mutant::NarrowFirst,
+        Mutant::SlowClock,
         Mutant::KeptAllows,
         Mutant::NoDenies,
-        Mutant::FreeLeases,
-        Mutant::NoIfMatch,
-        Mutant::FalseMarker,
+        Mutant::LostRevocations,
     ];
 }

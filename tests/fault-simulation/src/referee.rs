@@ -64,7 +64,6 @@ struct Group {
     edited_at: Option<u64>,
     remembered: Option<Value>,
     written_at: Option<u64>,
-    reads: Vec<(u64, Value)>,
     /// The etag at the last look at packets.
     seen: String,
 }
@@ -192,6 +191,14 @@ impl Referee {
         self.machines[vm].is_deleted = true;
     }
 
+    /// A VM is there again under its name, behind the same NSGs.
+    pub(crate) fn created(&mut self, now: u64, azure: &mut Simulator, vm: usize) {
+        self.machines[vm].is_deleted = false;
+        self.machines[vm].policy_at = now;
+        self.machines[vm].observed = probe(azure, vm);
+        self.machines[vm].wrong_since = Cells::default();
+    }
+
     pub(crate) fn accepted(&mut self, now: u64, id: &str) {
         match self.requests.get_mut(id) {
             Some(asked) => asked.accepted_at = Some(now),
@@ -257,15 +264,21 @@ impl Referee {
         }
     }
 
-    /// Whether a request that began `before` milliseconds ago or earlier lets this packet in at `now`, and still does
-    /// `ahead` milliseconds later.
-    fn is_granted(&self, cell: (usize, usize, usize), now: u64, before: u64, ahead: u64) -> bool {
-        let (machine, port, source) = cell;
-        self.machines[machine].requests.iter().filter_map(|id| self.requests.get(id)).any(|asked| {
-            asked.port == port
-                && asked.source == source
-                && asked.window.is_some_and(|(start, end)| start + before <= now && now + ahead < end)
-        })
+    /// Whether a request lets this packet in at `now`.
+    fn is_granted(&self, cell: (usize, usize, usize), now: u64) -> bool {
+        self.granting(cell).any(|asked| asked.window.is_some_and(|(start, end)| start <= now && now < end))
+    }
+
+    /// Whether a request whose access was seen open a minute after its start lets this packet in at `now`, and still
+    /// does when clocks differ.
+    fn is_session(&self, cell: (usize, usize, usize), now: u64) -> bool {
+        let lives = |(start, end): (u64, u64)| start + MINUTE <= now && now + SKEW < end;
+        self.granting(cell).any(|asked| asked.status == "Active" && asked.window.is_some_and(lives))
+    }
+
+    fn granting(&self, (machine, port, source): (usize, usize, usize)) -> impl Iterator<Item = &Asked> {
+        let requests = self.machines[machine].requests.iter().filter_map(|id| self.requests.get(id));
+        requests.filter(move |asked| asked.port == port && asked.source == source)
     }
 
     fn was_ever_granted(&self, machine: usize, port: usize, source: usize) -> bool {
@@ -296,7 +309,7 @@ impl Referee {
             Policy::On { both, .. } if port == 2 || (port == 1 && !both) => baseline(),
             Policy::On { exception: true, .. } if source == 5 => baseline().filter(|open| *open),
             Policy::On { .. } => {
-                let granted = self.is_granted((number, port, source), now, 0, 0);
+                let granted = self.is_granted((number, port, source), now);
                 if granted && self.is_wiped { None } else { Some(granted) }
             }
         }
@@ -390,8 +403,7 @@ impl Referee {
         let edited = self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
         // Nothing that Ajar could do holds back a write that Azure carries out after all.
         let is_calm = edited.is_none_or(|at| at + self.bound < now) && self.straggling_until < now;
-        if !is && wanted == Some(true) && is_calm && self.is_granted((number, port, from), now, MINUTE, SKEW)
-        {
+        if !is && wanted == Some(true) && is_calm && self.is_session((number, port, from), now) {
             self.fail(now, || format!("(6) {place} was cut while its grant lives"));
         }
     }
@@ -473,7 +485,8 @@ impl Referee {
         }
         for ((table, partition, row), (_, document)) in rows {
             let is_left = match *table {
-                "due" => true,
+                // With its grants lost, a request stays active, and its owner's role is looked at for ever.
+                "due" => !(self.is_wiped && row.contains("_recheck_")),
                 "grants" => row.starts_with("g_"),
                 "points" => row == "lease" && is_held(document, now),
                 _ => false,
@@ -542,15 +555,6 @@ impl Referee {
     pub(crate) fn overwrite(&self, nsg: usize, remembered: bool) -> Value {
         let group = &self.groups[nsg];
         group.remembered.clone().filter(|_| remembered).unwrap_or_else(|| group.first.clone())
-    }
-
-    /// What an NSG looked like a minute ago, and keeps `fresh` for later.
-    pub(crate) fn stale(&mut self, now: u64, nsg: &str, fresh: Value) -> Value {
-        let number = (0..self.groups.len()).find(|number| estate::nsg(*number).eq_ignore_ascii_case(nsg));
-        let Some(number) = number else { return fresh };
-        let reads = &mut self.groups[number].reads;
-        reads.push((now, fresh.clone()));
-        reads.iter().rev().find(|(at, _)| at + MINUTE <= now).map_or(fresh, |(_, json)| json.clone())
     }
 }
 

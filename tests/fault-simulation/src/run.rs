@@ -258,6 +258,7 @@ impl Run {
         }
         let mut state = self.world.lock();
         state.tell(|| format!("instance {instance} dies"));
+        *state.deaths.entry(instance).or_default() += 1;
         let mut random = Random::new(mix(state.script.seed, 9, state.now), instance as u64);
         let back = state.now + random.between(500, 20_000);
         // What it held of the bus is handed out again when the lock runs out.
@@ -457,6 +458,27 @@ impl Run {
                 state.referee.disturbed(until);
                 state.plan(until + 1_000, Event::Signal);
             }
+            Action::LoseTable { table } => {
+                state.rows.retain(|(name, ..), _| *name != table);
+                state.referee.wiped();
+            }
+            Action::ReplaceVm { vm, seconds } => {
+                let id = estate::vm(vm);
+                let Some(json) = state.azure.resource(id.as_str()) else { return };
+                let gone = Request::new(Method::DELETE, &target(id.as_str()));
+                let _ = state.azure.handle_as("alice", &gone);
+                state.referee.deleted(vm);
+                let body = json!({"location": json["location"], "properties": json["properties"]});
+                let again = Request::new(Method::PUT, &target(id.as_str())).with_json(&body);
+                let effect = move |state: &mut State| {
+                    let _ = state.azure.handle_as("alice", &again);
+                    let (now, State { referee, azure, .. }) = (state.now, &mut *state);
+                    if azure.resource(estate::vm(vm).as_str()).is_some() {
+                        referee.created(now, azure, vm);
+                    }
+                };
+                state.plan(now + seconds * 1000, Event::Land(Box::new(effect)));
+            }
             Action::DeleteVm { vm } => {
                 let request = Request::new(Method::DELETE, &target(estate::vm(vm).as_str()));
                 let _ = state.azure.handle_as("alice", &request);
@@ -526,7 +548,10 @@ impl Run {
             let State { referee, azure, rows, .. } = &mut *state;
             referee.end(now, azure, rows);
         }
-        let is_wiped = script.planned.iter().any(|planned| planned.action == Action::Wipe);
+        let is_wiped = script
+            .planned
+            .iter()
+            .any(|planned| matches!(planned.action, Action::Wipe | Action::LoseTable { .. }));
         if state.referee.violation.is_some() || is_wiped {
             return;
         }

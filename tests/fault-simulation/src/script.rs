@@ -43,8 +43,12 @@ pub enum Action {
     Overwrite { nsg: usize, remembered: bool },
     /// A VM is deleted.
     DeleteVm { vm: usize },
+    /// A VM is deleted, and made anew under the same name some seconds later.
+    ReplaceVm { vm: usize, seconds: u64 },
     /// All tables are emptied.
     Wipe,
+    /// One table is emptied.
+    LoseTable { table: &'static str },
     /// All calls of one kind fail for some seconds.
     Outage { port: Port, seconds: u64 },
 }
@@ -55,6 +59,8 @@ pub enum Port {
     Store,
     Bus,
     Azure,
+    /// Who may do what, which has an outage of its own.
+    Roles,
 }
 
 /// An action and when it is done, in milliseconds from the beginning.
@@ -111,6 +117,7 @@ impl Script {
         if script.profile.edits {
             script.edit_while_ajar_writes();
         }
+        script.rare_events();
         script
     }
 
@@ -127,6 +134,28 @@ impl Script {
             }
         }
         self.planned.extend(edits);
+        self.planned.sort_by_key(|planned| planned.at);
+    }
+
+    /// What few runs have, drawn by itself, so that the others stay as they were before it was thought of.
+    fn rare_events(&mut self) {
+        let mut random = Random::new(self.seed, 13);
+        let mut events = Vec::new();
+        let at = |random: &mut Random| random.between(MINUTE, self.people_end);
+        if random.chance(15) {
+            let (at, seconds) = (at(&mut random), random.between(2, 150));
+            events.push(Planned { at, action: Action::Outage { port: Port::Roles, seconds } });
+        }
+        if random.chance(4) {
+            let table = *random.pick(&["policies", "requests", "inbox", "grants", "points"]);
+            events.push(Planned { at: at(&mut random), action: Action::LoseTable { table } });
+        }
+        if random.chance(10) {
+            let vm = random.below(self.profile.vms as u64) as usize;
+            let (at, seconds) = (at(&mut random), random.between(1, 300));
+            events.push(Planned { at, action: Action::ReplaceVm { vm, seconds } });
+        }
+        self.planned.extend(events);
         self.planned.sort_by_key(|planned| planned.at);
     }
 

@@ -1,7 +1,7 @@
 //! The tables, as Table Storage keeps them.
 
 use crate::mutant::Mutant;
-use crate::world::{Kind, NoAnswer, State, World};
+use crate::world::{Event, Kind, NoAnswer, State, World};
 use ajar_access::keys::Key;
 use ajar_access::ports::store::{
     Change, Continuation, Etag, Page, Range, Row, Store, StoreError, Table, check_batch,
@@ -32,21 +32,17 @@ impl Store for Tables {
     async fn get(&self, table: Table, partition: &Key, key: &Key) -> Result<Option<Row>, StoreError> {
         let at = (table.name(), partition.as_str().to_owned(), key.as_str().to_owned());
         self.world
-            .call(self.instance, Kind::StoreRead, move |state, _| {
-                let marker = || row("store", "marker", 0, r#"{"v":1,"since":"2026-11-24T12:00:00Z"}"#);
-                match state.rows.get(&at) {
-                    Some((etag, document)) => {
-                        let mut document = document.clone();
-                        if state.mutant == Mutant::FreeLeases && at.2 == "lease" {
-                            let mut lease: serde_json::Value = serde_json::from_str(&document).expect("JSON");
-                            lease["owner"] = "".into();
-                            document = lease.to_string();
-                        }
-                        Some(row(&at.1, &at.2, *etag, &document))
+            .call(self.instance, Kind::StoreRead, move |state, _| match state.rows.get(&at) {
+                Some((etag, document)) => {
+                    let mut document = document.clone();
+                    if state.mutant == Mutant::FreeLeases && at.2 == "lease" {
+                        let mut lease: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+                        lease["owner"] = "".into();
+                        document = lease.to_string();
                     }
-                    None if state.mutant == Mutant::FalseMarker && at.2 == "marker" => Some(marker()),
-                    None => None,
+                    Some(row(&at.1, &at.2, *etag, &document))
                 }
+                None => None,
             })
             .await
             .map_err(unavailable)
@@ -109,7 +105,10 @@ impl Store for Tables {
         let partition = partition.as_str().to_owned();
         let changes = changes.to_vec();
         self.world
-            .call(self.instance, Kind::StoreWrite, move |state, _| commit(state, table, &partition, &changes))
+            .call(self.instance, Kind::StoreWrite, {
+                let instance = self.instance;
+                move |state, _| commit(state, instance, table, &partition, &changes)
+            })
             .await
             .map_err(unavailable)?
     }
@@ -117,6 +116,7 @@ impl Store for Tables {
 
 fn commit(
     state: &mut State,
+    instance: usize,
     table: Table,
     partition: &str,
     changes: &[Change],
@@ -129,7 +129,9 @@ fn commit(
             Change::Replace { etag, .. } | Change::Delete { etag, .. } => current.as_ref() == Some(&etag.0),
             Change::Put { .. } => true,
         };
-        if !fits && state.mutant != Mutant::IgnoredEtags {
+        let is_unchecked =
+            state.mutant == Mutant::UncheckedLeases && change.row().as_str() == "lease" && current.is_some();
+        if !fits && state.mutant != Mutant::IgnoredEtags && !is_unchecked {
             return Err(StoreError::Conflict);
         }
     }
@@ -141,6 +143,28 @@ fn commit(
                 state.etags += 1;
                 let mut document = document.to_owned();
                 let is_look = at.2.contains("_look_");
+                if state.mutant == Mutant::NoSecondLookAfterOff
+                    && at.2.starts_with("p_")
+                    && document.contains("\"seenOff\":\"")
+                {
+                    state.rows.remove(&at);
+                    etags.push(Some(Etag(state.etags.to_string())));
+                    continue;
+                }
+                if state.mutant == Mutant::LateDueRows && table == Table::Due {
+                    let (etag, lives) = (state.etags, state.deaths.get(&instance).copied());
+                    let late = state.now + 5_000;
+                    state.plan(
+                        late,
+                        Event::Land(Box::new(move |state| {
+                            if state.deaths.get(&instance).copied() == lives {
+                                state.rows.insert(at, (etag, document));
+                            }
+                        })),
+                    );
+                    etags.push(Some(Etag(etag.to_string())));
+                    continue;
+                }
                 if state.mutant == Mutant::LostRevocations
                     && let (Some((_, before)), true) = (state.rows.get(&at), at.2.starts_with("g_"))
                 {

@@ -54,6 +54,8 @@ pub(crate) enum Kind {
     Send,
     AzureRead,
     AzureWrite,
+    /// Who may do what.
+    RoleRead,
 }
 
 impl Kind {
@@ -62,6 +64,7 @@ impl Kind {
             Kind::StoreRead | Kind::StoreWrite => Port::Store,
             Kind::Send => Port::Bus,
             Kind::AzureRead | Kind::AzureWrite => Port::Azure,
+            Kind::RoleRead => Port::Roles,
         }
     }
 }
@@ -106,6 +109,8 @@ pub(crate) struct State {
     replay: Option<Faults>,
     pub struck: Faults,
     pub outages: BTreeMap<Port, u64>,
+    /// How often each instance died.
+    pub deaths: BTreeMap<usize, u64>,
     /// Instances to be killed once the running task pauses.
     pub dying: Vec<usize>,
     pub trace: Option<Vec<String>>,
@@ -145,6 +150,7 @@ impl State {
             replay,
             struck: Faults::new(),
             outages: BTreeMap::new(),
+            deaths: BTreeMap::new(),
             dying: Vec::new(),
             trace: traced.then(Vec::new),
         }
@@ -219,7 +225,7 @@ impl State {
         if kind == Kind::AzureWrite && strikes(profile.late) {
             return Some(Fault::Late { millis: random.between(15_000, 240_000) });
         }
-        if kind.port() == Port::Azure && strikes(profile.throttle) {
+        if matches!(kind.port(), Port::Azure | Port::Roles) && strikes(profile.throttle) {
             return Some(Fault::Throttle);
         }
         if kind == Kind::Send && strikes(profile.message_faults) {
@@ -274,7 +280,7 @@ impl World {
             let mut state = self.lock();
             let (call, fault) = state.draw(kind);
             let mut random = Random::new(mix(state.script.seed, 4, call), 0);
-            let slowest = if kind.port() == Port::Azure { 150 } else { 15 };
+            let slowest = if matches!(kind.port(), Port::Azure | Port::Roles) { 150 } else { 15 };
             (call, fault, random.between(1, slowest), random.between(1, slowest))
         };
         match fault {
@@ -331,7 +337,8 @@ impl World {
     pub(crate) fn now_of(&self, instance: usize) -> Timestamp {
         let state = self.lock();
         let ahead = state.script.profile.skew.get(instance).copied().unwrap_or(0);
-        timestamp(state.now) + SignedDuration::from_millis(ahead)
+        let now = if state.mutant == Mutant::SlowClock { state.now - state.now % 600_000 } else { state.now };
+        timestamp(now) + SignedDuration::from_millis(ahead)
     }
 }
 
