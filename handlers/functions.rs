@@ -1,7 +1,9 @@
 //! Which function does what: each name is a folder here with its `function.json`.
 
 use crate::adapters::World;
-use crate::{evaluate_vm, notify, process_request, reconcile, sweep_expired};
+use crate::{
+    compliance_step, compliance_sweep, evaluate_vm, notify, process_request, reconcile, sweep_expired,
+};
 use ajar_access::Ajar;
 use custom_handler::Functions;
 
@@ -9,13 +11,15 @@ use custom_handler::Functions;
 pub(crate) fn functions(World { ajar, authenticator, front_end }: World) -> Functions {
     let with = |ajar: &Ajar| ajar.clone();
     let (requests, points, sweeps, events) = (with(&ajar), with(&ajar), with(&ajar), with(&ajar));
-    let notifications = with(&ajar);
+    let (notifications, estate, steps) = (with(&ajar), with(&ajar), with(&ajar));
     Functions::new()
         .http(ajar_http_api::router(ajar, authenticator, front_end))
         .queue("evaluate_vm", move |message, _| evaluate_vm::run(events.clone(), message))
         .queue("process_request", move |message, _| process_request::run(requests.clone(), message))
         .queue("reconcile", move |message, _| reconcile::run(points.clone(), message))
         .queue("notify", move |message, _| notify::run(notifications.clone(), message))
+        .queue("compliance_step", move |message, _| compliance_step::run(steps.clone(), message))
+        .timer("compliance_sweep", move |event, _| compliance_sweep::run(estate.clone(), event))
         .timer("sweep_expired", move |event, _| sweep_expired::run(sweeps.clone(), event))
 }
 
@@ -35,6 +39,6 @@ mod tests {
         };
         let registered = functions(world);
         assert_eq!(registered.check_against(env!("CARGO_MANIFEST_DIR")), Ok(()));
-        assert_eq!(registered.names().count(), 5);
+        assert_eq!(registered.names().count(), 7);
     }
 }

@@ -1,6 +1,8 @@
 //! The custom handler executable: configuration -> adapters -> functions -> serve.
 
 mod adapters;
+mod compliance_step;
+mod compliance_sweep;
 mod configuration;
 #[cfg(test)]
 mod deployed_settings;

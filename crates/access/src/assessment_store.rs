@@ -7,7 +7,7 @@ use crate::keys::{Key, digest};
 use crate::notification::{Happened, Notification, Subject};
 use crate::outbox::{self, Beside, Noted};
 use crate::point::vm_key;
-use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
+use crate::ports::store::{Change, Etag, MAX_BATCH, MAX_BATCH_BYTES, Range, StoreError, Table, scan_all};
 use ajar_network::assessment::Assessment;
 use ajar_network::resource_id::ResourceId;
 use jiff::Timestamp;
@@ -58,11 +58,63 @@ pub(crate) async fn read(
 
 /// Every verdict stored for a subscription, in order of VM key.
 pub(crate) async fn read_all(ajar: &Ajar, subscription: &str) -> Result<Vec<StoredAssessment>, AccessError> {
+    let all = read_all_stored(ajar, subscription).await?;
+    Ok(all.into_iter().map(|stored| stored.content).collect())
+}
+
+/// The same, with the versions of their rows.
+pub(crate) async fn read_all_stored(
+    ajar: &Ajar,
+    subscription: &str,
+) -> Result<Vec<Stored<StoredAssessment>>, AccessError> {
     let range = Range::partition(partition(subscription));
     let rows = scan_all(ajar.ports.store.as_ref(), Table::Assessments, &range, MOST_ROWS).await?;
     // A VM's key has two parts; what waits to be told beside it has three.
     let of_vms = rows.iter().filter(|row| row.row.as_str().matches('_').count() == 1);
-    of_vms.map(|row| stored(row).map(|stored: Stored<StoredAssessment>| stored.content)).collect()
+    of_vms.map(stored).collect()
+}
+
+/// Writes verdicts of one subscription that are nobody's news, each over the version that it was judged with. One that
+/// somebody else wrote meanwhile stays as that one has it.
+pub(crate) async fn renew(
+    ajar: &Ajar,
+    subscription: &str,
+    verdicts: Vec<(StoredAssessment, Option<Etag>)>,
+) -> Result<(), AccessError> {
+    let partition = partition(subscription);
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for (verdict, etag) in verdicts {
+        let (row, document) = (vm_key(&verdict.vm), encode(&verdict)?);
+        if batch.len() == MAX_BATCH || bytes + document.len() > MAX_BATCH_BYTES {
+            write_batch(ajar, &partition, &std::mem::take(&mut batch)).await?;
+            bytes = 0;
+        }
+        bytes += document.len();
+        batch.push(match etag {
+            Some(etag) => Change::Replace { row, document, etag },
+            None => Change::Insert { row, document },
+        });
+    }
+    write_batch(ajar, &partition, &batch).await
+}
+
+async fn write_batch(ajar: &Ajar, partition: &Key, batch: &[Change]) -> Result<(), AccessError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let store = ajar.ports.store.as_ref();
+    match store.commit(Table::Assessments, partition, batch).await {
+        Ok(_) => return Ok(()),
+        Err(StoreError::Conflict) => {}
+        Err(error) => return Err(error.into()),
+    }
+    for change in batch {
+        match store.commit(Table::Assessments, partition, std::slice::from_ref(change)).await {
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Reads, changes and writes a VM's row until nobody came between, and tells what happened with it. `next` answers

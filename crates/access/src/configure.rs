@@ -304,7 +304,12 @@ pub(crate) fn machine<'a>(resources: &'a [Value], vm: &ResourceId) -> Option<&'a
 
 /// Azure's `vmId`, another one for each VM that was created.
 pub(crate) fn vm_id_of(resources: &[Value], vm: &ResourceId) -> Option<String> {
-    machine(resources, vm)?.pointer("/properties/vmId")?.as_str().map(str::to_ascii_lowercase)
+    vm_id(machine(resources, vm)?)
+}
+
+/// The same of one VM.
+pub(crate) fn vm_id(machine: &Value) -> Option<String> {
+    machine.pointer("/properties/vmId")?.as_str().map(str::to_ascii_lowercase)
 }
 
 fn location_of(resources: &[Value], vm: &ResourceId) -> String {

@@ -162,7 +162,7 @@ fn describe(
 
 impl PointRows {
     /// Whether something here was not seen done yet, so that the rules are expected to change.
-    fn is_changing(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_changing(&self, now: Timestamp) -> bool {
         let policies = self.policies.iter().map(|stored| &stored.content);
         let mut grants = self.grants.iter().map(|stored| &stored.content);
         policies

@@ -62,6 +62,8 @@ pub(crate) enum Task {
         /// Its outbox row.
         place: OutboxPlace,
     },
+    /// The sweep over the whole estate that is under way.
+    Comply,
     /// A look at a resource that events told about.
     Evaluate {
         /// The resource.
@@ -79,7 +81,19 @@ impl Task {
             Task::Look { .. } => "look",
             Task::Recheck { .. } => "recheck",
             Task::Notify { .. } => "notify",
+            Task::Comply => "comply",
             Task::Evaluate { .. } => "evaluate",
+        }
+    }
+
+    /// The subscription whose limits in Azure the task counts against, where it names one.
+    pub(crate) fn subscription(&self) -> Option<String> {
+        match self {
+            Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
+                Some(point.subscription().to_owned())
+            }
+            Task::Evaluate { subject } => Some(subject.subscription().to_owned()),
+            _ => None,
         }
     }
 
@@ -87,6 +101,7 @@ impl Task {
         match self {
             Task::Decide { request } | Task::Recheck { request } => request.as_str().to_owned(),
             Task::Project { vm } => digest(&vm.to_lowercase(), 32),
+            Task::Comply => "estate".to_owned(),
             Task::Evaluate { subject } => digest(&subject.to_lowercase(), 32),
             Task::Reconcile { point } | Task::Look { point } => digest(&point.to_lowercase(), 32),
             Task::Expire { point, request } => {

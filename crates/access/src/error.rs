@@ -51,6 +51,9 @@ pub enum AccessError {
 /// How long a caller is asked to wait when nobody said how long.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
+/// What is unavailable when Azure asked to be left alone for a while.
+const THROTTLED: &str = "Azure Resource Manager, which asked to be left alone,";
+
 impl AccessError {
     /// An error about one field of the input.
     pub fn invalid(field: impl Into<String>, rule: impl Into<String>) -> AccessError {
@@ -65,6 +68,14 @@ impl AccessError {
     /// Whether trying the same again later can succeed.
     pub fn is_temporary(&self) -> bool {
         matches!(self, AccessError::Unavailable { .. })
+    }
+
+    /// How long Azure asked to be left alone, when it did.
+    pub fn asked_to_wait(&self) -> Option<SignedDuration> {
+        match self {
+            AccessError::Unavailable { what, retry_after, .. } if *what == THROTTLED => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// The whole story, for the log.
@@ -99,7 +110,7 @@ impl From<AzureError> for AccessError {
     fn from(error: AzureError) -> AccessError {
         match error {
             AzureError::Unavailable { reason, retry_after } => AccessError::Unavailable {
-                what: "Azure Resource Manager",
+                what: if retry_after.is_some() { THROTTLED } else { "Azure Resource Manager" },
                 retry_after: retry_after.unwrap_or(RETRY_AFTER),
                 reason,
             },

@@ -21,6 +21,7 @@ use crate::resource_event::ResourceEvent;
 use crate::retire::{self, Retired};
 use crate::send;
 use crate::template::{Template, TemplateMode};
+use crate::template_start;
 use crate::vm_history;
 use ajar_network::assessment::{Assessment, Reason, Status, assess};
 use ajar_network::estate::Estate;
@@ -85,6 +86,14 @@ async fn plan_look(
             Ok(None)
         }
     }
+}
+
+/// Plans a look at a VM or NSG that does not seem to be as it was last seen, and sends word of it.
+pub(crate) async fn look_later(ajar: &Ajar, subject: &ResourceId) -> Result<(), AccessError> {
+    if let Some(subject) = plan_look(ajar, subject, None, SignedDuration::ZERO).await? {
+        send::send_at(ajar, Queue::VmEvents, &LookMessage { look: subject, attempt: 0 }, None).await;
+    }
+    Ok(())
 }
 
 /// Whether it was Ajar's own identity. When that cannot be told, it was somebody else.
@@ -233,8 +242,10 @@ async fn evaluate(
             policy = Some(keep_up(ajar, found, vm_id.as_deref(), estate, traces).await?);
         }
         None if template.is_none() && !known.as_ref().is_some_and(|known| known.declined) => {
-            if let Some(fits) = ajar.settings.templates.best(vm, &tags_of(resources, vm)) {
-                let (is_applied, turned_on) = apply(ajar, fits, vm, resources).await?;
+            let machine = configure::machine(resources, vm);
+            if let Some(fits) = ajar.settings.templates.best(vm, &machine.map(tags).unwrap_or_default()) {
+                let is_new = template_start::is_new(ajar, &fits.name, machine.and_then(created)).await?;
+                let (is_applied, turned_on) = apply(ajar, fits, is_new, vm, resources).await?;
                 policy = turned_on;
                 template = is_applied.then(|| fits.name.clone());
             }
@@ -296,6 +307,14 @@ async fn keep_up(
     Ok(after.unwrap_or_else(|| policy.clone()))
 }
 
+/// Whether an enabled policy is not where its VM is, as far as that can be told.
+pub(crate) fn has_moved(estate: &Estate, policy: &JitPolicy, vm_id: Option<&str>) -> bool {
+    let is_another = vm_id.is_some() && policy.vm_id.as_deref() != vm_id;
+    let has_moved = configure::points_in(estate, &policy.vm)
+        .map(|present| !same_points(&configure::with_left(&present, &policy.points), &policy.points));
+    is_another || has_moved.unwrap_or(false)
+}
+
 fn same_points(one: &[PolicyPoint], other: &[PolicyPoint]) -> bool {
     let set = |points: &[PolicyPoint]| -> BTreeSet<(ResourceId, BTreeSet<std::net::IpAddr>)> {
         points.iter().map(|place| (place.point.clone(), place.addresses.iter().copied().collect())).collect()
@@ -323,23 +342,31 @@ fn swap(before: &[PolicyPoint], now: &[PolicyPoint]) -> Option<String> {
     }
 }
 
-fn tags_of(resources: &[Value], vm: &ResourceId) -> BTreeMap<String, String> {
-    let tags = configure::machine(resources, vm).and_then(|machine| machine.get("tags")?.as_object());
+/// A VM's tags.
+pub(crate) fn tags(machine: &Value) -> BTreeMap<String, String> {
+    let tags = machine.get("tags").and_then(Value::as_object);
     let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
     tags.into_iter().flatten().filter_map(text).collect()
 }
 
-/// Applies a template to a VM that has no policy. Whether it was applied, and the policy if it turned JIT on.
+/// When a VM was created.
+fn created(machine: &Value) -> Option<Timestamp> {
+    machine.pointer("/properties/timeCreated")?.as_str()?.parse().ok()
+}
+
+/// Applies a template to a VM that has no policy; one that was there before the template is only told about. Whether it was applied, and the policy if it turned JIT on.
 async fn apply(
     ajar: &Ajar,
     template: &Template,
+    is_new: bool,
     vm: &ResourceId,
     resources: &[Value],
 ) -> Result<(bool, Option<JitPolicy>), AccessError> {
     let by = template.as_configurer();
-    if template.mode == TemplateMode::Report {
+    if template.mode == TemplateMode::Report || !is_new {
         let ports: Vec<String> = template.terms.ports.iter().map(|port| port.ports.to_string()).collect();
-        let what = format!("template {} fits and would shut ports {}", template.name, ports.join(", "));
+        let old = if is_new { "" } else { "; the VM is older than the template, so people turn JIT on" };
+        let what = format!("template {} fits and would shut ports {}{old}", template.name, ports.join(", "));
         vm_history::note(ajar, vm, Some(&by), &what).await?;
         return Ok((true, None));
     }

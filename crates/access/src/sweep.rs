@@ -1,12 +1,14 @@
 //! The minute sweep: does what is due, whatever happened to its message.
 
 use crate::Ajar;
+use crate::compliance;
 use crate::configure;
 use crate::decide;
 use crate::document::{Document, stored};
 use crate::due::{self, Due, DueRef, GUARD_DELAY, ORPHAN_KEPT, Task};
 use crate::error::AccessError;
 use crate::evaluate;
+use crate::heartbeat;
 use crate::history;
 use crate::outbox;
 use crate::policy_store;
@@ -14,10 +16,13 @@ use crate::ports::store::{Range, Table};
 use crate::reconcile::{self, Brought, Outcome};
 use crate::role_loss;
 use crate::store_marker;
+use crate::template_start;
 use ajar_network::resource_id::ResourceId;
+use futures::future;
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many due rows one sweep takes on; the next one takes the rest, oldest first.
 const MOST_ROWS: usize = 5_000;
@@ -27,6 +32,12 @@ const CONCURRENCY: usize = 8;
 
 /// After so long a sweep begins nothing new: the next one runs every minute.
 const LONGEST: SignedDuration = SignedDuration::from_secs(40);
+
+/// What is due for less than this was not tried often yet.
+const FRESH: SignedDuration = SignedDuration::from_mins(3);
+
+/// After five sweeps an end that was not carried out is an alarm.
+const ALARM_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// How long after its described end a rule stays while the store cannot be read at present. A rule that several grants
 /// share describes the first of their ends, and only the store knows the others: an outage shorter than this cuts
@@ -42,6 +53,8 @@ pub struct SweepReport {
     pub done: usize,
     /// Rows whose work failed; they stay due.
     pub failed: usize,
+    /// Ends of access that were not carried out in five sweeps or more: somebody has to look.
+    pub overdue: usize,
     /// Rules closed by their described end because the store is lost or unreadable.
     pub closed_by_description: usize,
 }
@@ -52,6 +65,12 @@ pub struct SweepReport {
 /// [`AccessError::Unavailable`] when the store cannot be read and Azure neither. When only the store cannot
 /// be read, what is five minutes past its described end is closed.
 pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
+    if let Err(error) = template_start::note(ajar).await {
+        tracing::warn!(
+            error = error.log_text(),
+            "new templates could not be noted; the next sweep notes them"
+        );
+    }
     let found = match store_marker::is_present(ajar).await {
         Ok(true) => read_due(ajar).await,
         Ok(false) => {
@@ -67,34 +86,109 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
             return close_all_described(ajar, "unreadable", UNREADABLE_PATIENCE).await;
         }
     };
-    let mut report = SweepReport { due: rows.len(), ..SweepReport::default() };
     let started = ajar.ports.clock.now();
-    let mut results = stream::iter(group(rows).into_values())
+    let mut report = SweepReport { due: rows.len(), ..SweepReport::default() };
+    let oldest = rows.iter().map(|row| row.due.at).min();
+    let lag = oldest.map_or(0, |oldest| started.duration_since(oldest).as_secs());
+    // What is old may be old because it fails: it has a lane of its own, in which it keeps nothing new waiting.
+    let (fresh, old): (Vec<_>, Vec<_>) =
+        group(rows).into_values().partition(|group| group.iter().any(|row| row.due.at + FRESH > started));
+    let pauses = Pauses::default();
+    let lanes =
+        future::join(work_through(ajar, fresh, started, &pauses), work_through(ajar, old, started, &pauses));
+    let (fresh, old) = lanes.await;
+    for worked in [fresh, old] {
+        report.done += worked.done;
+        report.failed += worked.failed;
+        report.overdue += worked.overdue;
+    }
+    tracing::info!(due = report.due, done = report.done, failed = report.failed, "swept");
+    tracing::info!(metric = "ajar.sweep.due", value = report.due, "rows that were due");
+    tracing::info!(metric = "ajar.sweep.lag", value = lag, "seconds by which the oldest due row was late");
+    tracing::info!(
+        metric = "ajar.grants.overdue",
+        value = report.overdue,
+        "ends that could not be carried out"
+    );
+    heartbeat::leave(ajar, heartbeat::SWEEP_EXPIRED, report.due, report.failed).await;
+    Ok(report)
+}
+
+/// What became of the groups of one lane, in rows.
+#[derive(Default)]
+struct Worked {
+    done: usize,
+    failed: usize,
+    overdue: usize,
+}
+
+/// Until when Azure wants to be left alone, by subscription: its limits are per subscription.
+#[derive(Default)]
+struct Pauses(Mutex<BTreeMap<String, Timestamp>>);
+
+impl Pauses {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self, subscription: &str, now: Timestamp) -> bool {
+        self.lock().get(&subscription.to_ascii_lowercase()).is_some_and(|until| *until > now)
+    }
+
+    fn begin(&self, subscription: &str, until: Timestamp) {
+        self.lock().insert(subscription.to_ascii_lowercase(), until);
+    }
+}
+
+/// Does groups, oldest first. What is not begun in time, or while Azure wants to be left alone, stays for the next sweep.
+async fn work_through(ajar: &Ajar, groups: Vec<Vec<DueRef>>, started: Timestamp, pauses: &Pauses) -> Worked {
+    let mut results = stream::iter(groups)
         .map(|group| async move {
-            if ajar.ports.clock.now().duration_since(started) > LONGEST {
-                return (0, 0);
+            let now = ajar.ports.clock.now();
+            let subscription = group.first().and_then(|row| row.due.task.subscription());
+            let is_paused = subscription.as_deref().is_some_and(|name| pauses.holds(name, now));
+            if now.duration_since(started) > LONGEST || is_paused {
+                return Worked { overdue: overdue(&group, now), ..Worked::default() };
             }
-            let size = group.len();
             match work(ajar, &group).await {
-                Ok(done) => (done, 0),
+                Ok(done) => Worked { done, ..Worked::default() },
                 Err(error) => {
+                    if let (Some(name), Some(wait)) = (subscription, error.asked_to_wait()) {
+                        tracing::warn!(
+                            metric = "ajar.arm.throttled",
+                            value = 1,
+                            name,
+                            "Azure wants to be left alone"
+                        );
+                        pauses.begin(&name, now + wait);
+                    }
+                    let overdue = overdue(&group, now);
+                    let task = group.first().map(|due| &due.due.task);
                     tracing::error!(
-                        task = ?group.first().map(|due| &due.due.task),
+                        ?task,
+                        overdue,
                         error = error.log_text(),
                         "due work failed and stays due"
                     );
-                    (0, size)
+                    Worked { done: 0, failed: group.len(), overdue }
                 }
             }
         })
         .buffer_unordered(CONCURRENCY);
-    while let Some((done, failed)) = results.next().await {
-        report.done += done;
-        report.failed += failed;
+    let mut all = Worked::default();
+    while let Some(worked) = results.next().await {
+        all.done += worked.done;
+        all.failed += worked.failed;
+        all.overdue += worked.overdue;
     }
-    drop(results);
-    tracing::info!(due = report.due, done = report.done, failed = report.failed, "swept");
-    Ok(report)
+    all
+}
+
+/// Ends of access that several sweeps could not carry out: an alarm.
+fn overdue(group: &[DueRef], now: Timestamp) -> usize {
+    let is_overdue =
+        |row: &&DueRef| matches!(row.due.task, Task::Expire { .. }) && row.due.at + ALARM_AFTER <= now;
+    group.iter().filter(is_overdue).count()
 }
 
 /// Looks that events asked for, in a store that holds no policy yet: the first may come of them.
@@ -143,6 +237,7 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> 
             Task::Recheck { request } => format!("role of {request}"),
             Task::Project { vm } => vm.to_lowercase(),
             Task::Notify { place } => format!("{}/{}", place.partition, place.row),
+            Task::Comply => "the estate".to_owned(),
             Task::Evaluate { subject } => format!("evaluate {}", subject.to_lowercase()),
             Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
                 point.to_lowercase()
@@ -150,14 +245,14 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> 
         };
         by_subject.entry(subject).or_default().push(row);
     }
-    // Oldest first: what has been open too long is shut before anything else. Looks at roles come last: when Azure
-    // does not answer them, they must not keep anything from being shut.
+    // Oldest first: what has been open too long is shut before anything else. Looks at roles and the whole estate come
+    // last: when Azure does not answer them, they must not keep anything from being shut.
     by_subject
         .into_iter()
         .map(|(subject, group)| {
             let oldest = group.iter().map(|row| row.due.at).min().unwrap_or(Timestamp::MAX);
-            let is_look_at_role = group.iter().any(|row| matches!(row.due.task, Task::Recheck { .. }));
-            ((is_look_at_role, oldest, subject), group)
+            let is_last = |row: &DueRef| matches!(row.due.task, Task::Recheck { .. } | Task::Comply);
+            ((group.iter().any(is_last), oldest, subject), group)
         })
         .collect()
 }
@@ -197,6 +292,10 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
                 }
             }
             Ok(done)
+        }
+        Task::Comply => {
+            compliance::go_on_overdue(ajar).await?;
+            forget_done(ajar, group, |_| true).await
         }
         Task::Evaluate { subject } => {
             evaluate::look_overdue(ajar, subject).await?;
@@ -258,6 +357,7 @@ async fn close_all_described(
             }
         }
     }
+    heartbeat::leave(ajar, heartbeat::SWEEP_EXPIRED, 0, report.failed).await;
     // A deployment that has never had a policy has an empty store, and nothing to close: no reason for alarm.
     if report.closed_by_description > 0 || report.failed > 0 {
         tracing::warn!(

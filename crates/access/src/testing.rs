@@ -18,7 +18,7 @@ use crate::ports::clock::{Clock, Ids};
 use crate::ports::identity::{AuthenticationError, Authenticator, Caller};
 use crate::sweep::SweepReport;
 use crate::template::Templates;
-use crate::{Ajar, Settings, event_message, message, sweep};
+use crate::{Ajar, Settings, compliance, event_message, message, sweep};
 use ajar_network::plan::DeploymentName;
 use ajar_network::resource_id::ResourceId;
 use async_trait::async_trait;
@@ -311,6 +311,12 @@ impl World {
                     lock(&self.bus.waiting).push((queue, message));
                 }
             }
+            Queue::Compliance => match serde_json::from_str(body) {
+                Ok(read) => compliance::on_message(&self.ajar, read).await,
+                Err(error) => {
+                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+                }
+            },
             Queue::Parked => {}
         }
     }

@@ -16,6 +16,8 @@ pub enum Queue {
     Notifications,
     /// Events about resources, as Event Grid sends them, and Ajar's own [`LookMessage`]s among them.
     VmEvents,
+    /// Sweeps over the whole estate: [`ComplianceMessage`].
+    Compliance,
     /// Work that was given up, for a person to look at.
     Parked,
 }
@@ -28,6 +30,7 @@ impl Queue {
             Queue::Reconcile => "reconcile",
             Queue::Notifications => "notifications",
             Queue::VmEvents => "vm-events",
+            Queue::Compliance => "compliance",
             Queue::Parked => "parked",
         }
     }
@@ -69,6 +72,18 @@ pub struct NotificationMessage {
 pub struct LookMessage {
     /// Resource id of a VM, or of something that decides its packets.
     pub look: ajar_network::resource_id::ResourceId,
+    /// How often this work has been tried before; 0 at first.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// Body of a message on [`Queue::Compliance`]: `{}` begins a sweep over the whole estate. It carries no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ComplianceMessage {
+    /// The sweep to go on with; a new one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// How often this work has been tried before; 0 at first.
     #[serde(default)]
     pub attempt: u32,

@@ -147,7 +147,8 @@ impl FakeAzure {
     /// Replaces an NSG's custom rules, as a person or Terraform would; creates it when it is missing.
     pub fn set_rules(&self, name: &str, rules: Vec<Value>) {
         let id = nsg(name);
-        let json = json!({ "id": id.as_str(), "name": name, "location": "westeurope", "tags": {"owner": "ops"},
+        let json = json!({ "id": id.as_str(), "name": name,
+            "type": "Microsoft.Network/networkSecurityGroups", "location": "westeurope", "tags": {"owner": "ops"},
             "properties": { "provisioningState": "Succeeded", "securityRules": rules } });
         self.put(&id, json);
     }
@@ -343,7 +344,8 @@ fn machine(name: &str, address: &str, nic_nsg: Option<&str>, subnet_nsg: Option<
     vec![
         json!({ "id": vm(name).as_str(), "name": name, "type": "Microsoft.Compute/virtualMachines",
             "location": "westeurope",
-            "properties": { "networkProfile": { "networkInterfaces": [ { "id": nic } ] } } }),
+            "properties": { "timeCreated": super::EPOCH,
+                "networkProfile": { "networkInterfaces": [ { "id": nic } ] } } }),
         json!({ "id": nic, "name": format!("{name}-nic"), "type": "Microsoft.Network/networkInterfaces",
             "properties": { "virtualMachine": { "id": vm(name).as_str() },
                 "networkSecurityGroup": reference(nic_nsg),

@@ -7,6 +7,7 @@ use crate::identity::Authenticated;
 use crate::query::Query;
 use ajar_access::assess;
 use ajar_access::assessment_store::StoredAssessment;
+use ajar_access::compliance_report::{JudgedVm, status_name};
 use ajar_access::error::AccessError;
 use ajar_network::address::SourceSet;
 use ajar_network::assessment::{Assessment, Evidence, Finding, Internet, Reason, Status, Witness};
@@ -118,13 +119,7 @@ impl From<Assessment> for Verdict {
             summary: summary(&assessment),
             name: assessment.vm.name().to_owned(),
             vm: assessment.vm.to_string(),
-            status: match assessment.status {
-                Status::Healthy => "Healthy",
-                Status::Unhealthy => "Unhealthy",
-                Status::NotApplicable => "NotApplicable",
-                Status::NotSupported => "NotSupported",
-                Status::Unknown => "Unknown",
-            },
+            status: status_name(assessment.status),
             reason: assessment.reason.into(),
             findings: assessment.findings.into_iter().map(Open::from).collect(),
         }
@@ -169,13 +164,24 @@ fn open_to(finding: &Finding) -> String {
 /// A verdict as it was stored, and since when it has been so.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Known {
+pub(super) struct Known {
     #[serde(flatten)]
     verdict: Verdict,
     since: String,
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<String>,
+}
+
+impl From<JudgedVm> for Known {
+    fn from(judged: JudgedVm) -> Known {
+        Known {
+            verdict: judged.assessment.into(),
+            since: moment(judged.since),
+            at: moment(judged.at),
+            template: judged.template,
+        }
+    }
 }
 
 fn known(stored: StoredAssessment) -> Option<Known> {
@@ -187,27 +193,48 @@ fn known(stored: StoredAssessment) -> Option<Known> {
     })
 }
 
-/// `GET /api/assessments[?vm=]`, `GET /api/assessments?stored=true`
+/// The verdict that `status` asks for.
+fn wanted(query: &Query) -> Result<Option<Status>, ApiError> {
+    let all =
+        [Status::Healthy, Status::Unhealthy, Status::NotApplicable, Status::NotSupported, Status::Unknown];
+    let Some(name) = query.get("status")? else { return Ok(None) };
+    let found = all.into_iter().find(|status| status_name(*status).eq_ignore_ascii_case(name));
+    found.map(Some).ok_or_else(|| {
+        let names: Vec<&str> = all.into_iter().map(status_name).collect();
+        let message = format!("status: write one of {}", names.join(", "));
+        ApiError::bad_request("InvalidQueryParameter", message).at("status")
+    })
+}
+
+/// `GET /api/assessments[?vm=]`, `GET /api/assessments[?stored=true][&status=]`
 pub(crate) async fn get(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = Query::parse(query.as_deref())?;
-    query.only(&["vm", "stored"])?;
+    query.only(&["vm", "stored", "status"])?;
     let is_stored = query.flag("stored")?;
+    let status = wanted(&query)?;
+    let is_wanted = |assessment: &Assessment| status.is_none_or(|status| assessment.status == status);
     Ok(match query.vm()? {
         Some(_) if is_stored => {
             return Err(AccessError::invalid("stored", "goes without `vm`: one VM is judged at once").into());
         }
+        Some(_) if status.is_some() => {
+            return Err(AccessError::invalid("status", "goes without `vm`: it filters lists").into());
+        }
         None if is_stored => {
             let all = assess::stored(api.ajar(), &caller).await?;
-            Json(all.into_iter().filter_map(known).collect::<List<_>>()).into_response()
+            let has_status = |stored: &StoredAssessment| stored.assessment.as_ref().is_some_and(is_wanted);
+            let all = all.into_iter().filter(has_status);
+            Json(all.filter_map(known).collect::<List<_>>()).into_response()
         }
         Some(vm) => Json(Verdict::from(assess::assess_vm(api.ajar(), &caller, &vm).await?)).into_response(),
         None => {
             let all = assess::assess_all(api.ajar(), &caller).await?;
-            Json(all.into_iter().map(Verdict::from).collect::<List<_>>()).into_response()
+            let all = all.into_iter().filter(is_wanted);
+            Json(all.map(Verdict::from).collect::<List<_>>()).into_response()
         }
     })
 }

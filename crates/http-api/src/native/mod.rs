@@ -1,9 +1,11 @@
 //! The native API: one VM, one request at a time, in Ajar's own words.
 
 mod assessments;
+mod compliance;
 mod history;
 mod policies;
 mod preview;
+mod remediation;
 mod requests;
 
 use crate::Api;
@@ -16,7 +18,10 @@ use serde::Serialize;
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/api/assessments", get(assessments::get))
+        .route("/api/compliance", get(compliance::get))
         .route("/api/history", get(history::get))
+        .route("/api/policies/adopt", post(remediation::adopt))
+        .route("/api/policies/enable-many", post(remediation::enable_many))
         .route("/api/policies/preview", post(preview::post))
         .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))
         .route("/api/requests", get(requests::list).post(requests::post))

@@ -17,7 +17,7 @@ use serde::Serialize;
 /// What a policy would do to one enforcement point.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PointPreview {
+pub(super) struct PointPreview {
     enforcement_point: String,
     addresses: Vec<String>,
     changes: Vec<RuleChange>,
