@@ -38,6 +38,19 @@ pub(crate) enum Command {
     Assess(Assess),
     /// What Ajar would change for a policy and a grant, and what that does to reachability; nothing is written
     Plan(Plan),
+    /// Which access of a deployment is past its end and still open, by the rules' own descriptions
+    ///
+    /// For when the application does not run or its tables are lost. Reads what `az network nsg list` gives; nothing is
+    /// written. Look at the list, then run the commands with your own sign-in:
+    /// az network nsg list | ajar close-expired --deployment NAME --format commands - | sh
+    CloseExpired(CloseExpired),
+    /// Every allow rule of a deployment, before the deployment is deleted; its deny rules too when told to
+    ///
+    /// Stop the application first: it would open again what is granted. Reads and writes as close-expired does. Rules of
+    /// others that Ajar moved stay where they are: turn JIT off through the application to have them moved back.
+    Drain(Drain),
+    /// Templates of JIT policies
+    Template(TemplateArguments),
     /// Completions and the manual page
     #[command(hide = true)]
     Generate(Generate),
@@ -154,6 +167,71 @@ pub(crate) struct Plan {
     /// The estate: a JSON file, or - for standard input
     #[arg(value_name = "ESTATE")]
     pub(crate) estate: PathBuf,
+}
+
+/// How rules that are to go are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RemovalFormat {
+    /// For people
+    Table,
+    /// Commands of the Azure CLI, one a line
+    Commands,
+}
+
+/// What `ajar close-expired` and `ajar drain` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Removal {
+    /// The deployment whose rules are looked for
+    #[arg(long)]
+    pub(crate) deployment: DeploymentName,
+    /// How to write the result
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: RemovalFormat,
+    /// A JSON file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `ajar close-expired`
+#[derive(Debug, Args)]
+pub(crate) struct CloseExpired {
+    #[command(flatten)]
+    pub(crate) removal: Removal,
+    /// What ended by this time is to go, RFC 3339; now by default
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// `ajar drain`
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) removal: Removal,
+    /// Also the deny rules: what they shut is open then wherever another rule allows it
+    #[arg(long)]
+    pub(crate) remove_deny: bool,
+}
+
+/// `ajar template`
+#[derive(Debug, Args)]
+pub(crate) struct TemplateArguments {
+    #[command(subcommand)]
+    pub(crate) what: TemplateCommand,
+}
+
+/// What can be done with templates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// Whether templates can be read and go together
+    Check(TemplateCheck),
+}
+
+/// `ajar template check`
+#[derive(Debug, Args)]
+pub(crate) struct TemplateCheck {
+    /// The template files that would be in one folder
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// `ajar generate`

@@ -4,3 +4,5 @@ pub(crate) mod assess;
 pub(crate) mod exposure;
 pub(crate) mod generate;
 pub(crate) mod plan;
+pub(crate) mod removal;
+pub(crate) mod template;

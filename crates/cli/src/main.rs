@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, TemplateCommand};
 use outcome::{Failure, Outcome};
 
 /// The only place where an exit code is decided.
@@ -30,6 +30,11 @@ fn main() -> ExitCode {
         Command::Exposure(arguments) => command::exposure::run(arguments),
         Command::Assess(arguments) => command::assess::run(arguments),
         Command::Plan(arguments) => command::plan::run(arguments),
+        Command::CloseExpired(arguments) => command::removal::close_expired(arguments),
+        Command::Drain(arguments) => command::removal::drain(arguments),
+        Command::Template(arguments) => match &arguments.what {
+            TemplateCommand::Check(arguments) => command::template::check(arguments),
+        },
         Command::Generate(arguments) => command::generate::run(arguments),
     };
     match outcome {
