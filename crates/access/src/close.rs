@@ -38,7 +38,9 @@ pub(crate) async fn end<'a>(
     let by = by.into();
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
+    let mut promised = None;
     let ended = history::update(ajar, id, |request| {
+        promised = request.guard.clone().filter(|row| matches!(row.due.task, Task::Start { .. }));
         // Named by what it guards, so that the sweep leaves it until that is there.
         request.guard = Some(guard.clone());
         let step = match request.status {
@@ -49,7 +51,7 @@ pub(crate) async fn end<'a>(
                 request.apply(Event::Cancelled).is_ok()
             }
             Status::Opening | Status::Active => {
-                request.end = Some(request.end.map_or(now, |end| end.min(now)));
+                request.move_end(request.end.map_or(now, |end| end.min(now)));
                 request.apply(Event::Ended(reason)).is_ok()
             }
             _ => false,
@@ -62,6 +64,12 @@ pub(crate) async fn end<'a>(
     if let Some(request) = &ended {
         decide::project(ajar, request).await?;
         tracing::info!(request = %id, by = by.map(|by| by.object_id.as_str()), status = ?request.status, "access ended early");
+    }
+    // What was to bring the start or the reminder has nothing to do any more.
+    if let Some(request) = &ended {
+        for row in promised.iter().chain(&request.reminder) {
+            due::forget(ajar, row).await?;
+        }
     }
     due::forget(ajar, &guard).await?;
     Ok(ended)

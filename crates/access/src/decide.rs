@@ -14,12 +14,17 @@ use crate::point::{self, Grant, StoreOrAccess, grant_row};
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
 use crate::ports::store::StoreError;
+use crate::remind;
 use crate::request::{AccessRequest, PointStatus, RequestPoint};
 use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::send;
 use crate::supersede;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// How long before a promised start the role and the policy are checked again and the grant is written: whoever
+/// holds the point's lease then waits for the second itself.
+const LEAD: SignedDuration = SignedDuration::from_millis(1_500);
 
 /// How often a grant is written again when others change it at the same time.
 const ATTEMPTS: usize = 20;
@@ -32,10 +37,13 @@ const ATTEMPTS: usize = 20;
 pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
     let Some(found) = history::read(ajar, id).await? else { return Ok(()) };
     let mut request = found.content;
-    if matches!(request.status, Status::Requested | Status::Approved) {
-        request = match authorise(ajar, &request).await? {
-            Ok(policy) => begin(ajar, request, &policy).await?,
-            Err(reason) => deny(ajar, id, reason).await?.unwrap_or(request),
+    let guard = request.guard.clone();
+    let early = too_early(&request, ajar.ports.clock.now());
+    if request.status == Status::Requested || (request.status == Status::Approved && early.is_none()) {
+        request = match (authorise(ajar, &request).await?, early) {
+            (Ok(_), Some(start)) => promise(ajar, request, start).await?,
+            (Ok(policy), None) => begin(ajar, request, &policy).await?,
+            (Err(reason), _) => deny(ajar, id, reason).await?.unwrap_or(request),
         };
     }
     project(ajar, &request).await?;
@@ -45,8 +53,11 @@ pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
         }
         None => supersede::others(ajar, &request).await?,
     }
-    if let Some(guard) = &request.guard {
-        due::forget(ajar, guard).await?;
+    remind::remind(ajar, &request).await?;
+    // The row of a promised start stays until then.
+    let is_waiting = request.status == Status::Approved && request.guard == guard;
+    if let Some(guard) = guard.filter(|_| !is_waiting) {
+        due::forget(ajar, &guard).await?;
     }
     Ok(())
 }
@@ -66,6 +77,11 @@ async fn overtaken(ajar: &Ajar, request: &AccessRequest) -> Result<Option<String
         }
         _ => Some("ended: JIT was turned off".to_owned()),
     })
+}
+
+/// The start that was asked for, while it is still too far ahead to open.
+fn too_early(request: &AccessRequest, now: Timestamp) -> Option<Timestamp> {
+    request.wish.not_before.filter(|start| now < *start - LEAD)
 }
 
 /// The policy that allows the request now, or why none does.
@@ -99,6 +115,30 @@ async fn deny(ajar: &Ajar, id: &RequestId, reason: String) -> Result<Option<Acce
     .await
 }
 
+/// Promises access from `start` on. Nothing is granted yet.
+async fn promise(
+    ajar: &Ajar,
+    request: AccessRequest,
+    start: Timestamp,
+) -> Result<AccessRequest, AccessError> {
+    let id = &request.id;
+    let at = start - LEAD;
+    let guard = due::note(ajar, at, Task::Start { request: id.clone() }).await?;
+    let updated = history::update(ajar, id, |request| {
+        if request.status != Status::Requested || request.apply(Event::Allowed).is_err() {
+            return Ok(None);
+        }
+        request.guard = Some(guard.clone());
+        let step = format!(
+            "approved to open at {start:.0}: role and JIT policy allow it and are checked again then"
+        );
+        Ok(Some(Step::own(step).telling(Happened::Scheduled { start })))
+    })
+    .await?;
+    send::send_request(ajar, id, Some(at)).await;
+    Ok(updated.unwrap_or(request))
+}
+
 /// Fixes start and end. Nothing is open yet: the rows that guard the end are written with each grant, before it.
 async fn begin(
     ajar: &Ajar,
@@ -106,7 +146,8 @@ async fn begin(
     policy: &JitPolicy,
 ) -> Result<AccessRequest, AccessError> {
     let id = &request.id;
-    let start = ajar.ports.clock.now();
+    let now = ajar.ports.clock.now();
+    let start = request.wish.not_before.map_or(now, |start| start.max(now));
     let end = request
         .wish
         .absolute_end
@@ -116,6 +157,7 @@ async fn begin(
         return Ok(deny(ajar, id, reason).await?.unwrap_or(request));
     }
     role_loss::note_next_look(ajar, id).await?;
+    let reminder = remind::note(ajar, id, (start, end), now).await?;
     let updated = history::update(ajar, id, |request| {
         if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
             return Ok(None);
@@ -124,7 +166,8 @@ async fn begin(
             return Ok(None);
         }
         request.start = Some(start);
-        request.end = Some(end);
+        request.move_end(end);
+        request.reminder = reminder.clone();
         // A point that the VM has left has no address to open.
         let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
         request.points = places
@@ -138,13 +181,14 @@ async fn begin(
     })
     .await?;
     if let Some(updated) = &updated {
+        remind::schedule(ajar, updated).await;
         tracing::info!(request = %id, vm = %updated.wish.vm, %end, "access granted");
     }
     Ok(updated.unwrap_or(request))
 }
 
-/// Writes what the request says to its enforcement points: adds the grant where it is missing, brings its
-/// end forward where the request's is earlier.
+/// Writes what the request says to its enforcement points: adds the grant where it is missing, moves its end where
+/// the request's was moved since.
 pub(crate) async fn project(ajar: &Ajar, request: &AccessRequest) -> Result<(), AccessError> {
     let (Some(start), Some(end)) = (request.start, request.end) else { return Ok(()) };
     if request.status.is_final() {
@@ -165,23 +209,26 @@ async fn project_on(
 ) -> Result<(), AccessError> {
     let point = &place.point;
     let row = grant_row(&request.id);
-    // Whoever loses looks again: the winner may have written an end that was true before a revocation.
+    // Whoever loses looks again: the winner may have written an end from before a revocation or an extension.
     for _ in 0..ATTEMPTS {
         let existing = point::read_row::<Grant>(ajar, point, &row).await?;
-        if existing.as_ref().is_some_and(|stored| stored.content.end <= end) {
-            // Nothing to bring forward; but whoever wrote it may have stopped before sending word.
+        let is_written = |grant: &Grant| grant.seen_shut || grant.window >= request.window;
+        if existing.as_ref().is_some_and(|stored| is_written(&stored.content)) {
+            // Nothing to move; but whoever wrote it may have stopped before sending word.
             send::send_reconcile(ajar, point, None).await;
             return Ok(());
         }
         let now = ajar.ports.clock.now();
-        let guard = due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
+        let guard =
+            due::note(ajar, start.max(now) + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
         let expire =
             due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }).await?;
         let noted = [guard, expire];
         let (grant, etag) = match existing {
             Some(mut stored) => {
                 stored.content.end = end;
-                stored.content.close_reason = request.close_reason.unwrap_or(CloseReason::Revoked);
+                stored.content.window = request.window;
+                stored.content.close_reason = request.close_reason.unwrap_or(CloseReason::Expired);
                 stored.content.dues.extend(noted.clone());
                 (stored.content, Some(stored.etag))
             }
@@ -195,6 +242,7 @@ async fn project_on(
                     start,
                     end,
                     close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
+                    window: request.window,
                     seen_open: false,
                     seen_shut: false,
                     dues: noted.to_vec(),
@@ -202,7 +250,6 @@ async fn project_on(
                 (grant, None)
             }
         };
-        let is_new = etag.is_none();
         match point::write_row(ajar, point, row.clone(), &grant, etag).await {
             Ok(()) => {}
             Err(StoreOrAccess::Conflict) => {
@@ -215,8 +262,8 @@ async fn project_on(
             Err(error) => return Err(error.into()),
         }
         send::send_reconcile(ajar, point, None).await;
-        if is_new {
-            send::send_reconcile(ajar, point, Some(end)).await;
+        for boundary in [start, end].into_iter().filter(|boundary| *boundary > now) {
+            send::send_reconcile(ajar, point, Some(boundary)).await;
         }
         return Ok(());
     }
@@ -230,6 +277,29 @@ mod tests {
     use crate::{close, configure, submit};
     use jiff::SignedDuration;
     use serde_json::json;
+
+    /// An invocation that read the request before an extension, slept, and writes after it.
+    #[tokio::test]
+    async fn a_straggler_that_read_before_an_extension_does_not_take_it_back() {
+        let world = World::new();
+        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
+        configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap())
+            .await
+            .unwrap();
+        let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
+            "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
+        let ask = serde_json::from_value(ask).unwrap();
+        let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
+        world.deliver().await;
+        let as_read = history::read(&world.ajar, &request.id).await.unwrap().unwrap().content;
+        let hour = crate::extend::ExtensionInput { duration: Some("PT1H".into()), ..Default::default() };
+        crate::extend::extend(&world.ajar, &user("bob"), &request.id, &hour).await.unwrap();
+        project(&world.ajar, &as_read).await.unwrap();
+        world.pass(SignedDuration::from_mins(70)).await;
+        assert!(world.azure.allows("203.0.113.7", "10.0.0.4", 22));
+        world.pass(SignedDuration::from_mins(51)).await;
+        assert!(!world.azure.allows("203.0.113.7", "10.0.0.4", 22));
+    }
 
     /// An invocation that read the request while it was active, slept, and writes after it was revoked.
     #[tokio::test]

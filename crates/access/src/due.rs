@@ -57,6 +57,16 @@ pub(crate) enum Task {
         /// The request.
         request: RequestId,
     },
+    /// A promised start: check the request again and open it.
+    Start {
+        /// The request.
+        request: RequestId,
+    },
+    /// The reminder that access ends soon.
+    Remind {
+        /// The request.
+        request: RequestId,
+    },
     /// A notification that still has to be delivered.
     Notify {
         /// Its outbox row.
@@ -80,6 +90,8 @@ impl Task {
             Task::Expire { .. } => "expire",
             Task::Look { .. } => "look",
             Task::Recheck { .. } => "recheck",
+            Task::Start { .. } => "start",
+            Task::Remind { .. } => "remind",
             Task::Notify { .. } => "notify",
             Task::Comply => "comply",
             Task::Evaluate { .. } => "evaluate",
@@ -99,7 +111,10 @@ impl Task {
 
     fn subject(&self) -> String {
         match self {
-            Task::Decide { request } | Task::Recheck { request } => request.as_str().to_owned(),
+            Task::Decide { request }
+            | Task::Recheck { request }
+            | Task::Start { request }
+            | Task::Remind { request } => request.as_str().to_owned(),
             Task::Project { vm } => digest(&vm.to_lowercase(), 32),
             Task::Comply => "estate".to_owned(),
             Task::Evaluate { subject } => digest(&subject.to_lowercase(), 32),

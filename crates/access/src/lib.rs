@@ -16,6 +16,7 @@ mod due;
 pub mod error;
 pub mod evaluate;
 pub mod event_message;
+pub mod extend;
 pub mod heartbeat;
 pub mod history;
 pub mod keys;
@@ -35,6 +36,7 @@ mod read_back;
 mod recent;
 pub mod reconcile;
 pub mod remediate;
+mod remind;
 pub mod request;
 pub mod request_id;
 pub mod resource_event;
@@ -43,6 +45,7 @@ mod role_loss;
 mod send;
 mod store_marker;
 pub mod submit;
+pub mod submit_many;
 mod supersede;
 pub mod sweep;
 pub mod template;
@@ -50,6 +53,7 @@ mod template_start;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod vm_history;
+pub mod wait;
 
 use ajar_network::plan::DeploymentName;
 

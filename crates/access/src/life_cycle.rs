@@ -57,6 +57,8 @@ pub enum Event {
     TimedOut,
     /// Its window begins.
     OpeningStarted,
+    /// Its end was moved later.
+    Extended,
     /// Every enforcement point was seen open.
     SeenOpen,
     /// Its end has come.
@@ -92,6 +94,7 @@ impl Status {
             (S::AwaitingApproval, Event::TimedOut) => S::TimedOut,
             (S::Approved, Event::OpeningStarted) => S::Opening,
             (S::Opening, Event::SeenOpen) => S::Active,
+            (S::Opening | S::Active, Event::Extended) => self,
             (S::Opening | S::Active, Event::Ended(_)) => S::Closing,
             (S::Closing, Event::SeenShut) => S::Closed,
             // Only what opened nothing may fail outright: what may be open has to be seen shut.
@@ -127,7 +130,7 @@ mod tests {
         Status::TimedOut,
         Status::Failed,
     ];
-    const EVENTS: [Event; 13] = [
+    const EVENTS: [Event; 14] = [
         Event::Allowed,
         Event::ApprovalWanted,
         Event::Approved,
@@ -135,6 +138,7 @@ mod tests {
         Event::Cancelled,
         Event::TimedOut,
         Event::OpeningStarted,
+        Event::Extended,
         Event::SeenOpen,
         Event::Ended(CloseReason::Expired),
         Event::Ended(CloseReason::Revoked),
@@ -181,6 +185,14 @@ mod tests {
                     assert!(!after.is_final() || event == Event::SeenShut, "{status:?} {event:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_open_is_extended_and_stays_what_it_is() {
+        for status in STATUSES {
+            let expected = matches!(status, Status::Opening | Status::Active).then_some(status);
+            assert_eq!(status.after(Event::Extended).ok(), expected);
         }
     }
 

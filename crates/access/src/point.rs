@@ -35,6 +35,9 @@ pub(crate) struct Grant {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) close_reason: CloseReason,
+    /// Which of the request's windows this is: a straggler that read an earlier one changes nothing.
+    #[serde(default)]
+    pub(crate) window: u32,
     /// Whether the point was seen open for it.
     pub(crate) seen_open: bool,
     /// Whether the point was seen shut after its end. The row stays until the second look, so that a late

@@ -413,16 +413,18 @@ async fn settle_grant(
             Err(error) => Err(error.into()),
         };
     } else if grant.end <= now {
-        seen(ajar, grant, point, PointStatus::Shut).await?;
+        if !seen(ajar, grant, point, PointStatus::Shut).await? {
+            // The end was moved later; whoever did that is about to write it here, and guards that.
+            return Ok(());
+        }
         // Written before the end's own row goes, so that at every moment one of them is there.
         look_again(ajar, point, now).await?;
         settled.seen_shut = true;
         forgotten = std::mem::take(&mut settled.dues);
-    } else if grant.start <= now && !grant.seen_open {
+    } else if grant.start <= now && (!grant.seen_open || !grant.dues.iter().all(|due| is_end(grant, due))) {
         seen(ajar, grant, point, PointStatus::Open).await?;
         settled.seen_open = true;
-        let (ends, others): (Vec<_>, Vec<_>) =
-            settled.dues.into_iter().partition(|due| matches!(due.due.task, Task::Expire { .. }));
+        let (ends, others): (Vec<_>, Vec<_>) = settled.dues.into_iter().partition(|due| is_end(grant, due));
         settled.dues = ends;
         forgotten = others;
     } else {
@@ -440,19 +442,32 @@ async fn settle_grant(
     }
 }
 
+/// Whether a row guards the grant's end as it is now, and not an earlier one or a change that has been seen.
+fn is_end(grant: &Grant, row: &DueRef) -> bool {
+    matches!(row.due.task, Task::Expire { .. }) && row.due.at == grant.end
+}
+
 /// Makes sure that `point` is looked at once more when every straggler of this moment is gone.
 pub(crate) async fn look_again(ajar: &Ajar, point: &ResourceId, now: Timestamp) -> Result<(), AccessError> {
     due::note(ajar, now + SECOND_LOOK, Task::Look { point: point.clone() }).await.map(|_| ())
 }
 
-/// Records in the request that `point` was seen open or shut for it.
+/// Records in the request that `point` was seen open or shut for it. `false` when it was seen shut for an end that
+/// has been moved later meanwhile: of expiry and extension the one that changed the request first has happened.
 async fn seen(
     ajar: &Ajar,
     grant: &Grant,
     point: &ResourceId,
     status: PointStatus,
-) -> Result<(), AccessError> {
+) -> Result<bool, AccessError> {
+    let mut is_outdated = false;
     history::update(ajar, &grant.request, |request| {
+        is_outdated = status == PointStatus::Shut
+            && matches!(request.status, Status::Opening | Status::Active)
+            && request.end.is_some_and(|end| end > grant.end);
+        if is_outdated {
+            return Ok(None);
+        }
         let Some(place) = request.points.iter_mut().find(|place| place.point == *point) else {
             return Ok(None);
         };
@@ -486,7 +501,7 @@ async fn seen(
         Ok(Some(Step::own(step).telling(told)))
     })
     .await?;
-    Ok(())
+    Ok(!is_outdated)
 }
 
 /// Closes what is past its described end on `point`: all that can be done when the store is lost.

@@ -19,6 +19,15 @@ use std::net::IpAddr;
 /// The longest justification, in characters.
 const LONGEST_JUSTIFICATION: usize = 1000;
 
+/// The farthest ahead that access can be asked for: longer plans change, and so do roles.
+const FARTHEST_START: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How far in the past a start still means now: clocks differ, and a person typed it.
+const START_SLACK: SignedDuration = SignedDuration::from_mins(1);
+
+/// The beginning of the year 9000, in seconds since 1970.
+const LAST_SECOND: i64 = 221_845_392_000;
+
 /// The most ports one request may name.
 const MOST_PORTS: usize = 20;
 
@@ -32,6 +41,9 @@ pub struct RequestInput {
     pub ports: Vec<RequestPortInput>,
     /// For how long, ISO 8601, counted from when access is granted.
     pub duration: String,
+    /// When access is to begin, RFC 3339, at most seven days ahead; at once when absent.
+    #[serde(default)]
+    pub start: Option<String>,
     /// Why, for whoever reads the history.
     #[serde(default)]
     pub justification: Option<String>,
@@ -72,6 +84,9 @@ pub struct Wish {
     pub flows: Vec<RequestedFlow>,
     /// For how long from when access is granted.
     pub duration: SignedDuration,
+    /// Not before this; at once when absent.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
     /// No later than this, whatever the duration says.
     pub absolute_end: Option<Timestamp>,
     /// Why.
@@ -127,8 +142,21 @@ pub struct AccessRequest {
     pub close_reason: Option<CloseReason>,
     /// When access begins; fixed on entering [`Status::Opening`].
     pub start: Option<Timestamp>,
-    /// When access ends; fixed on entering [`Status::Opening`], brought forward by a revocation.
+    /// When access ends; fixed on entering [`Status::Opening`], brought forward by a revocation, moved later by an
+    /// extension.
     pub end: Option<Timestamp>,
+    /// How often the end was fixed or moved: of two ends the one with the higher number counts.
+    #[serde(default)]
+    pub(crate) window: u32,
+    /// The id that the requests for several VMs at once share.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The row that brings the reminder of the end.
+    #[serde(default)]
+    pub(crate) reminder: Option<DueRef>,
+    /// The end that the requester was reminded of.
+    #[serde(default)]
+    pub(crate) reminded: Option<Timestamp>,
     /// Its enforcement points; fixed on entering [`Status::Opening`].
     pub points: Vec<RequestPoint>,
     /// How many entries its history has.
@@ -162,16 +190,32 @@ impl RequestInput {
                 sources: parse_sources(&format!("{field}.sources"), &input.sources)?,
             });
         }
+        let duration = parse_duration("duration", Some(&self.duration), SignedDuration::ZERO)?;
+        let start = self.start.as_deref().map(|text| parse_moment("start", text)).transpose()?;
         Ok(Wish {
             vm: parse_vm("vm", &self.vm)?,
             flows,
-            duration: parse_duration("duration", Some(&self.duration), SignedDuration::ZERO)?,
-            absolute_end: None,
+            duration,
+            not_before: start,
+            // A window that was asked for by the clock does not move when it opens late.
+            absolute_end: start.map(|start| start + duration),
             justification: check_justification(self.justification.as_deref())?,
             minimum_duration: None,
             initiation: None,
         })
     }
+}
+
+/// Parses a moment, RFC 3339 with its offset from UTC, in the years from 1970 to 9000: far from both ends of what
+/// can be counted, so that a duration can be added.
+pub(crate) fn parse_moment(field: &str, text: &str) -> Result<Timestamp, AccessError> {
+    text.trim()
+        .parse::<Timestamp>()
+        .ok()
+        .filter(|moment| (0..LAST_SECOND).contains(&moment.as_second()))
+        .ok_or_else(|| {
+            AccessError::invalid(field, format!("`{text}` is not a time such as 2026-11-24T15:00:00Z"))
+        })
 }
 
 /// Checks a justification's length.
@@ -214,6 +258,27 @@ fn contains(outer: PortRange, inner: PortRange) -> bool {
 }
 
 impl Wish {
+    /// Checks that the start is neither past nor too far ahead.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] naming `start`.
+    pub(crate) fn check_start(&self, now: Timestamp) -> Result<(), AccessError> {
+        let Some(start) = self.not_before else { return Ok(()) };
+        if start < now - START_SLACK {
+            return Err(AccessError::invalid(
+                "start",
+                format!("{start} is past; leave it out to begin at once"),
+            ));
+        }
+        if start > now + FARTHEST_START {
+            return Err(AccessError::invalid(
+                "start",
+                format!("{start} is more than {} days ahead", FARTHEST_START.as_hours() / 24),
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks that a policy allows all of it: port, protocol, source and duration.
     ///
     /// # Errors
@@ -280,6 +345,22 @@ impl Wish {
 }
 
 impl AccessRequest {
+    /// Fixes the end or moves it.
+    pub(crate) fn move_end(&mut self, end: Timestamp) {
+        self.end = Some(end);
+        self.window += 1;
+    }
+
+    /// Checks that a policy allows the whole window from its start to `end`.
+    ///
+    /// # Errors
+    /// As [`Wish::check_against`].
+    pub(crate) fn check_window(&self, policy: &JitPolicy, end: Timestamp) -> Result<(), AccessError> {
+        let start = self.start.unwrap_or(self.requested_at);
+        let wish = Wish { duration: end.duration_since(start), ..self.wish.clone() };
+        wish.check_against(policy)
+    }
+
     /// Moves the request on.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), IllegalTransition> {
         self.status = self.status.after(event)?;

@@ -13,10 +13,10 @@ pub(crate) async fn send_reconcile(ajar: &Ajar, point: &ResourceId, at: Option<T
     send_at(ajar, Queue::Reconcile, &message, at).await;
 }
 
-/// Sends word that `request` is to be decided.
-pub(crate) async fn send_request(ajar: &Ajar, request: &RequestId) {
+/// Sends word that `request` is to be looked at, now or at `at`: decided, opened or reminded of.
+pub(crate) async fn send_request(ajar: &Ajar, request: &RequestId, at: Option<Timestamp>) {
     let message = RequestMessage { request: request.as_str().to_owned(), attempt: 0 };
-    send_at(ajar, Queue::AccessRequests, &message, None).await;
+    send_at(ajar, Queue::AccessRequests, &message, at).await;
 }
 
 /// Sends, and only logs a failure: the due row written before makes the sweep do it. Returns whether it was sent.

@@ -29,11 +29,23 @@ pub async fn submit(
     caller: &Caller,
     input: &RequestInput,
 ) -> Result<AccessRequest, AccessError> {
+    submit_in(ajar, caller, input, None).await
+}
+
+/// The same for one VM of a group.
+pub(crate) async fn submit_in(
+    ajar: &Ajar,
+    caller: &Caller,
+    input: &RequestInput,
+    group: Option<String>,
+) -> Result<AccessRequest, AccessError> {
     let vm = policy::parse_vm("vm", &input.vm)?;
     let policy = authorised_policy(ajar, caller, &vm).await?;
     let wish = input.wish(&policy.terms)?;
-    let id = RequestId::new(&wish.vm, ajar.ports.clock.now(), &ajar.ports.ids.fresh());
-    submit_wish(ajar, caller, id, wish, &policy).await
+    let now = ajar.ports.clock.now();
+    wish.check_start(now)?;
+    let id = RequestId::new(&wish.vm, now, &ajar.ports.ids.fresh());
+    store(ajar, caller, id, wish, &policy, group).await
 }
 
 /// The same for a wish that was made another way and has an id; `policy` is the VM's, as [`authorised_policy`]
@@ -44,6 +56,17 @@ pub(crate) async fn submit_wish(
     id: RequestId,
     wish: Wish,
     policy: &JitPolicy,
+) -> Result<AccessRequest, AccessError> {
+    store(ajar, caller, id, wish, policy, None).await
+}
+
+async fn store(
+    ajar: &Ajar,
+    caller: &Caller,
+    id: RequestId,
+    wish: Wish,
+    policy: &JitPolicy,
+    group: Option<String>,
 ) -> Result<AccessRequest, AccessError> {
     wish.check_against(policy)?;
     let now = ajar.ports.clock.now();
@@ -59,6 +82,10 @@ pub(crate) async fn submit_wish(
         close_reason: None,
         start: None,
         end: None,
+        window: 0,
+        group,
+        reminder: None,
+        reminded: None,
         points: Vec::new(),
         history: 0,
         guard: Some(guard),
@@ -67,7 +94,7 @@ pub(crate) async fn submit_wish(
     history::create(ajar, request.clone(), step).await?;
     let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
     ajar.ports.store.commit(Table::Inbox, &inbox_partition(&caller.object_id), &[inbox]).await?;
-    send::send_request(ajar, &id).await;
+    send::send_request(ajar, &id, None).await;
     tracing::info!(request = %id, requester = caller.object_id, vm = %request.wish.vm, "access requested");
     Ok(request)
 }

@@ -45,8 +45,10 @@ fn is_granted(request: &AccessRequest) -> bool {
     matches!(request.status, Status::Opening | Status::Active)
 }
 
+/// What was promised for later stays promised: access now does not take its place.
 fn is_under_way(request: &AccessRequest) -> bool {
-    !request.status.is_final() && request.status != Status::Closing
+    let is_promised = request.wish.not_before.is_some() && !is_granted(request);
+    !request.status.is_final() && request.status != Status::Closing && !is_promised
 }
 
 /// Whether every port of `old` is one of `new`.

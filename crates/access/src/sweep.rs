@@ -10,10 +10,12 @@ use crate::error::AccessError;
 use crate::evaluate;
 use crate::heartbeat;
 use crate::history;
+use crate::life_cycle::Status;
 use crate::outbox;
 use crate::policy_store;
 use crate::ports::store::{Range, Table};
 use crate::reconcile::{self, Brought, Outcome};
+use crate::request::AccessRequest;
 use crate::role_loss;
 use crate::store_marker;
 use crate::template_start;
@@ -233,7 +235,9 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> 
     let mut by_subject: BTreeMap<String, Vec<DueRef>> = BTreeMap::new();
     for row in rows {
         let subject = match &row.due.task {
-            Task::Decide { request } => request.as_str().to_owned(),
+            Task::Decide { request } | Task::Start { request } | Task::Remind { request } => {
+                request.as_str().to_owned()
+            }
             Task::Recheck { request } => format!("role of {request}"),
             Task::Project { vm } => vm.to_lowercase(),
             Task::Notify { place } => format!("{}/{}", place.partition, place.row),
@@ -261,14 +265,11 @@ fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> 
 async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
     let Some(first) = group.first() else { return Ok(0) };
     match &first.due.task {
-        Task::Decide { request } => {
+        Task::Decide { request } | Task::Start { request } | Task::Remind { request } => {
             decide::decide(ajar, request).await?;
             let found = history::read(ajar, request).await?;
-            let is_there = |row: &DueRef| {
-                found.as_ref().is_some_and(|found| {
-                    found.content.status.is_final() || found.content.guard.as_ref() == Some(row)
-                })
-            };
+            let is_there =
+                |row: &DueRef| found.as_ref().is_some_and(|found| is_request_done(&found.content, row));
             forget_done(ajar, group, is_there).await
         }
         Task::Project { vm } => {
@@ -305,6 +306,17 @@ async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
             reconcile_due(ajar, point, group).await
         }
     }
+}
+
+/// Whether a row of a request has nothing more to bring, now that the request was looked at.
+fn is_request_done(request: &AccessRequest, row: &DueRef) -> bool {
+    request.status.is_final()
+        || match row.due.task {
+            // A writer that has stood still until minutes before the end is not waited for.
+            Task::Remind { .. } => true,
+            Task::Start { .. } => !matches!(request.status, Status::Requested | Status::Approved),
+            _ => request.guard.as_ref() == Some(row),
+        }
 }
 
 /// Removes the rows whose change is there, and those that waited for theirs too long. A writer that stands still

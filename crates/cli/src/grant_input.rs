@@ -67,6 +67,8 @@ impl GrantInput {
             vm: self.vm.clone(),
             ports: self.ports.clone(),
             duration,
+            // The grant has a start of its own, which may lie anywhere.
+            start: None,
             justification: self.justification.clone(),
         };
         let wish = request.wish(terms).map_err(|error| wrong(&error, "duration"))?;

@@ -54,8 +54,9 @@ struct Envelope {
     error: Detail,
 }
 
-#[derive(Serialize)]
-struct Detail {
+/// What is said about one error.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Detail {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +95,18 @@ impl ApiError {
 
     pub(crate) fn unauthenticated(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::UNAUTHORIZED, "AuthenticationFailed", message).with_header(Header::Bearer)
+    }
+
+    /// What the caller is told.
+    pub(crate) fn detail(&self) -> Detail {
+        Detail { code: self.code, message: self.message.clone(), target: self.target.clone() }
+    }
+
+    /// The response with another body, which tells of the error as well.
+    pub(crate) fn with_body(self, body: &impl Serialize) -> Response {
+        let (mut parts, _) = self.into_response().into_parts();
+        parts.headers.remove(http::header::CONTENT_LENGTH);
+        (parts, Json(body)).into_response()
     }
 
     /// Names the field that is wrong.

@@ -143,6 +143,7 @@ fn read_vm(
                 vm: vm.clone(),
                 flows,
                 duration: end.duration,
+                not_before: None,
                 absolute_end: end.absolute,
                 justification: None,
                 minimum_duration: Some(SHORTEST - CLOCK_SLACK),

@@ -1,5 +1,6 @@
 //! The native API: one VM, one request at a time, in Ajar's own words.
 
+mod asking;
 mod assessments;
 mod compliance;
 mod history;
@@ -26,6 +27,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))
         .route("/api/requests", get(requests::list).post(requests::post))
         .route("/api/requests/{id}", get(requests::get).delete(requests::delete))
+        .route("/api/requests/{id}/extend", post(requests::extend))
         .route("/api/requests/{id}/history", get(requests::history))
 }
 

@@ -1,5 +1,6 @@
 //! Access requests.
 
+use super::asking;
 use super::policies::PortValue;
 use super::{List, Person, duration, moment};
 use crate::Api;
@@ -7,24 +8,29 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::identity::Authenticated;
 use crate::query::Query;
+use ajar_access::extend::{self, ExtensionInput};
 use ajar_access::history::Entry;
 use ajar_access::life_cycle::{CloseReason, Status};
-use ajar_access::request::{AccessRequest, PointStatus, RequestInput, RequestPoint, RequestedFlow};
+use ajar_access::request::{AccessRequest, PointStatus, RequestPoint, RequestedFlow};
 use ajar_access::request_id::RequestId;
-use ajar_access::{close, query, submit};
+use ajar_access::submit_many::{self, Asked, RequestsInput};
+use ajar_access::{close, query, submit, wait};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::LOCATION;
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// A request as those who may see it see it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+pub(super) struct Request {
     id: String,
+    /// What the requests for several VMs at once share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     vm: String,
     status: &'static str,
     /// Why it was refused or could not be carried out.
@@ -114,6 +120,7 @@ impl From<AccessRequest> for Request {
     fn from(request: AccessRequest) -> Request {
         Request {
             id: request.id.to_string(),
+            group: request.group,
             vm: request.wish.vm.to_string(),
             status: status_name(request.status),
             reason: request.reason,
@@ -123,7 +130,8 @@ impl From<AccessRequest> for Request {
             duration: duration(request.wish.duration),
             justification: request.wish.justification,
             requested_at: moment(request.requested_at),
-            start: request.start.map(moment),
+            // One that was promised for later begins then.
+            start: request.start.or(request.wish.not_before).map(moment),
             end: request.end.map(moment),
             enforcement_points: request.points.into_iter().map(Point::from).collect(),
         }
@@ -157,12 +165,37 @@ pub(crate) async fn post(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
-    JsonBody(input): JsonBody<RequestInput>,
+    JsonBody(input): JsonBody<RequestsInput>,
 ) -> Result<Response, ApiError> {
     no_query(query.as_deref())?;
+    let input = match input.asked()? {
+        Asked::One(input) => input,
+        Asked::Several(inputs) => {
+            return Ok(asking::answers(submit_many::submit_many(api.ajar(), &caller, inputs).await));
+        }
+    };
     let request = submit::submit(api.ajar(), &caller, &input).await?;
-    let location = format!("/api/requests/{}", request.id);
-    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(Request::from(request))).into_response())
+    Ok(accepted(request))
+}
+
+/// 202, and where and when to look.
+fn accepted(request: AccessRequest) -> Response {
+    let headers =
+        [(LOCATION, format!("/api/requests/{}", request.id)), (RETRY_AFTER, asking::RETRY_SECONDS.into())];
+    (StatusCode::ACCEPTED, headers, Json(Request::from(request))).into_response()
+}
+
+/// `POST /api/requests/{id}/extend`
+pub(crate) async fn extend(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    path: Result<Path<String>, PathRejection>,
+    JsonBody(input): JsonBody<ExtensionInput>,
+) -> Result<Response, ApiError> {
+    no_query(query.as_deref())?;
+    let request = extend::extend(api.ajar(), &caller, &id(path)?, &input).await?;
+    Ok(Json(Request::from(request)).into_response())
 }
 
 /// `GET /api/requests`: the caller's own.
@@ -176,16 +209,28 @@ pub(crate) async fn list(
     Ok(Json(requests.into_iter().map(Request::from).collect::<List<_>>()).into_response())
 }
 
-/// `GET /api/requests/{id}`
+/// `GET /api/requests/{id}`, at once or, with `?wait=20s` or `Prefer: wait=20`, once there is something to say.
 pub(crate) async fn get(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    no_query(query.as_deref())?;
-    let request = query::request(api.ajar(), &caller, &id(path)?).await?;
-    Ok(Json(Request::from(request)).into_response())
+    let query = Query::parse(query.as_deref())?;
+    query.only(&["wait"])?;
+    let id = id(path)?;
+    let Some(wait) = asking::wait(&query, &headers)? else {
+        let request = query::request(api.ajar(), &caller, &id).await?;
+        return Ok(Json(Request::from(request)).into_response());
+    };
+    let request = wait::until_granted(api.ajar(), &caller, &id, wait.time).await?;
+    let mut response = Json(Request::from(request)).into_response();
+    if wait.is_preference {
+        let applied = HeaderValue::from_str(&format!("wait={}", wait.time.as_secs()));
+        response.headers_mut().extend(applied.ok().map(|value| (asking::PREFERENCE_APPLIED, value)));
+    }
+    Ok(response)
 }
 
 /// `GET /api/requests/{id}/history`

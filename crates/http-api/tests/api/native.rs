@@ -44,6 +44,7 @@ async fn a_vm_is_assessed_protected_opened_and_shut_over_http() {
             "minimumDuration": "PT5M",
             "maxSourceAddresses": 65536,
             "whenRoleIsLost": "close",
+            "onDrift": "repair",
             "state": "Enabled",
             "location": "westeurope",
             "enforcementPoints": [{ "id": nsg("web-nsg").as_str(), "addresses": [WEB_1] }],
@@ -210,4 +211,70 @@ async fn a_policy_can_be_sent_back_as_it_came() {
     let mut output = server.put("/api/policies", "alice", input.clone()).await.expect(200);
     output.as_object_mut().unwrap().retain(|field, _| input.get(field).is_some());
     assert_eq!(output, input);
+}
+
+#[tokio::test]
+async fn an_extension_takes_the_role() {
+    let server = Server::protected().await;
+    let request = server.post("/api/requests", "bob", ask("web-1", ADA)).await.expect(202);
+    server.world.deliver().await;
+    let path = format!("/api/requests/{}", request["id"].as_str().unwrap());
+    let extend = format!("{path}/extend");
+    let open = server.get(&path, "bob").await.expect(200);
+    let more = || json!({ "duration": "PT10M", "expectedEnd": open["end"] });
+    let extended = server.post(&extend, "bob", more()).await.expect(200);
+    assert_eq!(server.post(&extend, "bob", more()).await.expect(200)["end"], extended["end"], "moved once");
+    assert_ne!(extended["end"], open["end"]);
+    let moved = json!({ "duration": "PT20M", "expectedEnd": open["end"] });
+    server.post(&extend, "bob", moved).await.error(409, "EndMoved");
+    server.post(&extend, "bob", json!({ "longer": true })).await.error(400, "InvalidRequestContent");
+    server.post(&extend, "bob", json!({ "duration": "PT24H" })).await.error(400, "InvalidParameter");
+    server.post(&extend, "alice", json!({ "duration": "PT10M" })).await.error(403, "AuthorizationFailed");
+    server.world.azure.unassign("bob");
+    let (message, _) =
+        server.post(&extend, "bob", json!({ "duration": "PT10M" })).await.error(403, "AuthorizationFailed");
+    assert!(message.contains("initiate/action"), "{message}");
+    assert_eq!(server.get(&path, "alice").await.expect(200)["end"], extended["end"]);
+}
+
+#[tokio::test]
+async fn several_vms_are_answered_one_by_one_and_a_later_start_is_shown() {
+    let server = Server::protected().await;
+    let mut several = ask("web-1", ADA);
+    several.as_object_mut().unwrap().remove("vm");
+    several["vms"] = json!([vm("web-1").as_str(), vm("both-1").as_str()]);
+    several["start"] = json!("2026-11-24T13:00:00Z");
+    let answer = server.post("/api/requests", "bob", several.clone()).await;
+    let body = answer.expect(202);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let (taken, refused) = (&body["value"][0], &body["value"][1]);
+    assert_eq!((&taken["vm"], &taken["request"]["group"]), (&json!(vm("web-1").as_str()), &body["group"]));
+    assert_eq!((&refused["error"]["code"], &refused["request"]), (&json!("NotFound"), &Value::Null));
+    assert_eq!(taken["request"]["start"], "2026-11-24T13:00:00Z");
+    server.world.deliver().await;
+    let path = format!("/api/requests/{}", taken["request"]["id"].as_str().unwrap());
+    let waiting = server.get(&path, "bob").await.expect(200);
+    assert_eq!((&waiting["status"], &waiting["end"]), (&json!("Approved"), &Value::Null));
+
+    several["vms"] = json!([vm("both-1").as_str()]);
+    let none = server.post("/api/requests", "bob", several).await;
+    assert_eq!(none.status, 404);
+    let body: Value = serde_json::from_str(&none.text).unwrap();
+    assert_eq!(body["error"]["code"], "NotFound");
+    assert_eq!(body["value"][0]["vm"], vm("both-1").as_str());
+}
+
+#[tokio::test]
+async fn a_wait_is_bounded_and_says_what_was_done() {
+    let server = Server::protected().await;
+    let request = server.post("/api/requests", "bob", ask("web-1", ADA)).await.expect(202);
+    let path = format!("/api/requests/{}", request["id"].as_str().unwrap());
+    let before = server.world.ajar.ports.clock.now();
+    let answer = server.get(&format!("{path}?wait=5s"), "bob").await.expect(200);
+    assert_eq!(answer["status"], "Requested");
+    assert_eq!(server.world.ajar.ports.clock.now().duration_since(before).as_secs(), 5);
+    server.get(&format!("{path}?wait=soon"), "bob").await.error(400, "InvalidQueryParameter");
+    server.world.deliver().await;
+    assert_eq!(server.get(&format!("{path}?wait=20"), "bob").await.expect(200)["status"], "Active");
+    assert_eq!(server.world.ajar.ports.clock.now().duration_since(before).as_secs(), 5);
 }

@@ -18,7 +18,7 @@ async fn a_value_of_the_wrong_type_names_its_field() {
         ("/ports/0/port", json!({}), "ports[0].port"),
         ("/ports", json!({}), "ports"),
         ("/duration", json!(60), "duration"),
-        ("/vm", json!(null), "vm"),
+        ("/vm", json!(7), "vm"),
         ("/justification", json!(["x"]), "justification"),
     ] {
         let mut body = ask("web-1", ADA);
