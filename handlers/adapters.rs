@@ -10,7 +10,7 @@ use ajar_access::ports::clock::Clock;
 use ajar_access::ports::identity::{Authenticator, Tokens};
 use ajar_access::ports::notifier::Notifier;
 use ajar_access::ports::store::Store;
-use ajar_access::{Ajar, Settings};
+use ajar_access::{Ajar, Chains, Settings};
 use ajar_arm::ResourceManager;
 use ajar_bus::{Namespace, ServiceBus};
 use ajar_embedded_store::EmbeddedStore;
@@ -66,6 +66,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
     let notifiers = notifiers(configuration, &clock)?;
     Ok(World {
         ajar: Ajar {
+            chains: Chains::default(),
             settings: Settings {
                 deployment: configuration.deployment.name.clone(),
                 subscriptions: configuration.deployment.subscriptions.clone(),

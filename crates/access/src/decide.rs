@@ -4,9 +4,9 @@
 
 use crate::Ajar;
 use crate::close;
-use crate::due::{self, GUARD_DELAY, Task};
+use crate::due::{self, DueRef, GUARD_DELAY, Task};
 use crate::error::AccessError;
-use crate::history::{self, Step};
+use crate::history::{self, Opened, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
 use crate::notification::Happened;
 use crate::permission::{self, Operation};
@@ -20,6 +20,8 @@ use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::send;
 use crate::supersede;
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 /// How long before a promised start the role and the policy are checked again and the grant is written: whoever
@@ -35,18 +37,25 @@ const ATTEMPTS: usize = 20;
 /// [`AccessError::Unavailable`] when something could not be read or written: nothing is opened for it, and
 /// the same call later goes on from there.
 pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
-    let Some(found) = history::read(ajar, id).await? else { return Ok(()) };
-    let mut request = found.content;
+    let opened = history::open(ajar, id).await?;
+    let Some(mut request) = opened.request().cloned() else { return Ok(()) };
+    let mut place = Place::Unknown;
     let guard = request.guard.clone();
     let early = too_early(&request, ajar.ports.clock.now());
     if request.status == Status::Requested || (request.status == Status::Approved && early.is_none()) {
         request = match (authorise(ajar, &request).await?, early) {
-            (Ok(_), Some(start)) => promise(ajar, request, start).await?,
-            (Ok(policy), None) => begin(ajar, request, &policy).await?,
-            (Err(reason), _) => deny(ajar, id, reason).await?.unwrap_or(request),
+            (Ok(_), Some(start)) => promise(ajar, opened, request, start).await?,
+            (Ok(policy), None) => {
+                let (begun, known) = begin(ajar, opened, request, &policy).await?;
+                place = known;
+                begun
+            }
+            (Err(reason), _) => deny(opened, reason).await?.unwrap_or(request),
         };
+    } else {
+        drop(opened);
     }
-    project(ajar, &request).await?;
+    project_to(ajar, &request, place).await?;
     match overtaken(ajar, &request).await? {
         Some(reason) => {
             close::end(ajar, id, None, CloseReason::Revoked, &reason).await?;
@@ -87,12 +96,16 @@ fn too_early(request: &AccessRequest, now: Timestamp) -> Option<Timestamp> {
 /// The policy that allows the request now, or why none does.
 async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPolicy, String>, AccessError> {
     let vm = &request.wish.vm;
-    match permission::require_now(ajar, &request.requester, vm, Operation::Request).await {
+    let (permitted, policy) = futures::join!(
+        permission::require_now(ajar, &request.requester, vm, Operation::Request),
+        policy_store::read(ajar, vm),
+    );
+    match permitted {
         Ok(()) => {}
         Err(AccessError::Forbidden(reason)) => return Ok(Err(reason)),
         Err(error) => return Err(error),
     }
-    let policy = match policy_store::read(ajar, vm).await? {
+    let policy = match policy? {
         Some(stored) if stored.content.state == PolicyState::Enabled => stored.content,
         _ => return Ok(Err(format!("{} has no JIT policy in force any more", vm.name()))),
     };
@@ -102,49 +115,57 @@ async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPol
     }
 }
 
-async fn deny(ajar: &Ajar, id: &RequestId, reason: String) -> Result<Option<AccessRequest>, AccessError> {
-    tracing::info!(request = %id, reason, "access denied");
-    history::update(ajar, id, |request| {
-        if request.apply(Event::Denied).is_err() {
-            return Ok(None);
-        }
-        request.reason = Some(reason.clone());
-        let told = Happened::Refused { reason: reason.clone() };
-        Ok(Some(Step::own(format!("denied: {reason}")).telling(told)))
-    })
-    .await
+async fn deny(opened: Opened<'_>, reason: String) -> Result<Option<AccessRequest>, AccessError> {
+    let denied = opened
+        .update(|request| {
+            if request.apply(Event::Denied).is_err() {
+                return Ok(None);
+            }
+            request.reason = Some(reason.clone());
+            let told = Happened::Refused { reason: reason.clone() };
+            Ok(Some(Step::own(format!("denied: {reason}")).telling(told)))
+        })
+        .await?;
+    if let Some(request) = &denied {
+        tracing::info!(request = %request.id, reason, "access denied");
+    }
+    Ok(denied)
 }
 
 /// Promises access from `start` on. Nothing is granted yet.
 async fn promise(
     ajar: &Ajar,
+    opened: Opened<'_>,
     request: AccessRequest,
     start: Timestamp,
 ) -> Result<AccessRequest, AccessError> {
     let id = &request.id;
     let at = start - LEAD;
     let guard = due::note(ajar, at, Task::Start { request: id.clone() }).await?;
-    let updated = history::update(ajar, id, |request| {
-        if request.status != Status::Requested || request.apply(Event::Allowed).is_err() {
-            return Ok(None);
-        }
-        request.guard = Some(guard.clone());
-        let step = format!(
-            "approved to open at {start:.0}: role and JIT policy allow it and are checked again then"
-        );
-        Ok(Some(Step::own(step).telling(Happened::Scheduled { start })))
-    })
-    .await?;
+    let updated = opened
+        .update(|request| {
+            if request.status != Status::Requested || request.apply(Event::Allowed).is_err() {
+                return Ok(None);
+            }
+            request.guard = Some(guard.clone());
+            let step = format!(
+                "approved to open at {start:.0}: role and JIT policy allow it and are checked again then"
+            );
+            Ok(Some(Step::own(step).telling(Happened::Scheduled { start })))
+        })
+        .await?;
     send::send_request(ajar, id, Some(at)).await;
     Ok(updated.unwrap_or(request))
 }
 
-/// Fixes start and end. Nothing is open yet: the rows that guard the end are written with each grant, before it.
+/// Fixes start and end. Nothing is open yet: the rows that guard the end are written with each grant, before it. The
+/// places of its grants are vacant when this call began the opening, and not another that was faster.
 async fn begin(
     ajar: &Ajar,
+    opened: Opened<'_>,
     request: AccessRequest,
     policy: &JitPolicy,
-) -> Result<AccessRequest, AccessError> {
+) -> Result<(AccessRequest, Place), AccessError> {
     let id = &request.id;
     let now = ajar.ports.clock.now();
     let start = request.wish.not_before.map_or(now, |start| start.max(now));
@@ -154,64 +175,99 @@ async fn begin(
         .map_or(start + request.wish.duration, |absolute| absolute.min(start + request.wish.duration));
     if end <= start {
         let reason = "the end that was asked for is past".to_owned();
-        return Ok(deny(ajar, id, reason).await?.unwrap_or(request));
+        return Ok((deny(opened, reason).await?.unwrap_or(request), Place::Unknown));
     }
-    role_loss::note_next_look(ajar, id).await?;
-    let reminder = remind::note(ajar, id, (start, end), now).await?;
-    let updated = history::update(ajar, id, |request| {
-        if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
-            return Ok(None);
-        }
-        if request.apply(Event::OpeningStarted).is_err() {
-            return Ok(None);
-        }
-        request.start = Some(start);
-        request.move_end(end);
-        request.reminder = reminder.clone();
-        // A point that the VM has left has no address to open.
-        let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
-        request.points = places
-            .map(|place| RequestPoint {
-                point: place.point.clone(),
-                addresses: place.addresses.clone(),
-                status: PointStatus::Opening,
-            })
-            .collect();
-        Ok(Some(Step::own(format!("granted until {end:.0}: the role and the JIT policy allow it"))))
-    })
-    .await?;
+    let (_, reminder) =
+        futures::try_join!(role_loss::note_next_look(ajar, id), remind::note(ajar, id, (start, end), now),)?;
+    let mut begun = Place::Unknown;
+    let updated = opened
+        .update(|request| {
+            begun = Place::Unknown;
+            if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
+                return Ok(None);
+            }
+            if request.apply(Event::OpeningStarted).is_err() {
+                return Ok(None);
+            }
+            begun = Place::Vacant;
+            request.start = Some(start);
+            request.move_end(end);
+            request.reminder = reminder.clone();
+            // A point that the VM has left has no address to open.
+            let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
+            request.points = places
+                .map(|place| RequestPoint {
+                    point: place.point.clone(),
+                    addresses: place.addresses.clone(),
+                    status: PointStatus::Opening,
+                })
+                .collect();
+            Ok(Some(Step::own(format!("granted until {end:.0}: the role and the JIT policy allow it"))))
+        })
+        .await?;
     if let Some(updated) = &updated {
         remind::schedule(ajar, updated).await;
         tracing::info!(request = %id, vm = %updated.wish.vm, %end, "access granted");
     }
-    Ok(updated.unwrap_or(request))
+    Ok((updated.unwrap_or(request), begun))
+}
+
+/// What is known of a grant's row before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is hardly there: this very call began the opening, and only another that has read the request since can have
+    /// written it.
+    Vacant,
+    /// It has to be read.
+    Unknown,
 }
 
 /// Writes what the request says to its enforcement points: adds the grant where it is missing, moves its end where
 /// the request's was moved since.
 pub(crate) async fn project(ajar: &Ajar, request: &AccessRequest) -> Result<(), AccessError> {
+    project_to(ajar, request, Place::Unknown).await
+}
+
+async fn project_to(ajar: &Ajar, request: &AccessRequest, known: Place) -> Result<(), AccessError> {
     let (Some(start), Some(end)) = (request.start, request.end) else { return Ok(()) };
     if request.status.is_final() {
         return Ok(());
     }
-    for place in request.points.iter().filter(|place| place.status != PointStatus::Shut) {
-        project_on(ajar, request, place, start, end).await?;
+    // A VM has a handful of enforcement points.
+    let under_way = FuturesUnordered::new();
+    for place in &request.points {
+        if place.status != PointStatus::Shut {
+            under_way.push(project_on(ajar, request, place, known, start, end));
+        }
     }
-    Ok(())
+    under_way.try_collect().await
 }
 
 async fn project_on(
     ajar: &Ajar,
     request: &AccessRequest,
     place: &RequestPoint,
+    mut known: Place,
     start: Timestamp,
     end: Timestamp,
 ) -> Result<(), AccessError> {
     let point = &place.point;
     let row = grant_row(&request.id);
+    let mut in_vain = Vec::new();
     // Whoever loses looks again: the winner may have written an end from before a revocation or an extension.
     for _ in 0..ATTEMPTS {
-        let existing = point::read_row::<Grant>(ajar, point, &row).await?;
+        let existing = match known {
+            Place::Vacant => None,
+            Place::Unknown => point::read_row::<Grant>(ajar, point, &row).await?,
+        };
+        // A row that is there after all makes the write below fail, and is read then.
+        known = Place::Unknown;
+        if !in_vain.is_empty() {
+            // A row of the same moment and subject is one row, so what the winner names must stay.
+            let named = existing.as_ref().map(|stored| stored.content.dues.as_slice()).unwrap_or_default();
+            in_vain.retain(|row: &DueRef| !named.iter().any(|other| other.due == row.due));
+            due::forget_all(ajar, std::mem::take(&mut in_vain)).await?;
+        }
         let is_written = |grant: &Grant| grant.seen_shut || grant.window >= request.window;
         if existing.as_ref().is_some_and(|stored| is_written(&stored.content)) {
             // Nothing to move; but whoever wrote it may have stopped before sending word.
@@ -219,10 +275,10 @@ async fn project_on(
             return Ok(());
         }
         let now = ajar.ports.clock.now();
-        let guard =
-            due::note(ajar, start.max(now) + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
-        let expire =
-            due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }).await?;
+        let (guard, expire) = futures::try_join!(
+            due::note(ajar, start.max(now) + GUARD_DELAY, Task::Reconcile { point: point.clone() }),
+            due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }),
+        )?;
         let noted = [guard, expire];
         let (grant, etag) = match existing {
             Some(mut stored) => {
@@ -254,17 +310,13 @@ async fn project_on(
             Ok(()) => {}
             Err(StoreOrAccess::Conflict) => {
                 // Nothing was written for these rows to guard.
-                for due in &noted {
-                    due::forget(ajar, due).await?;
-                }
+                in_vain.extend(noted);
                 continue;
             }
             Err(error) => return Err(error.into()),
         }
-        send::send_reconcile(ajar, point, None).await;
-        for boundary in [start, end].into_iter().filter(|boundary| *boundary > now) {
-            send::send_reconcile(ajar, point, Some(boundary)).await;
-        }
+        let sent = std::iter::once(None).chain([start, end].into_iter().filter(|at| *at > now).map(Some));
+        join_all(sent.map(|at| send::send_reconcile(ajar, point, at))).await;
         return Ok(());
     }
     Err(StoreError::Conflict.into())
@@ -341,7 +393,8 @@ mod tests {
         world.bus.clear();
         configure::disable(&world.ajar, &user("alice"), &vm("web-1")).await.unwrap();
         world.deliver().await;
-        begin(&world.ajar, request.clone(), &permitted).await.unwrap();
+        let opened = history::open(&world.ajar, &request.id).await.unwrap();
+        begin(&world.ajar, opened, request.clone(), &permitted).await.unwrap();
         // The invocation dies; the sweep goes on from there.
         world.minutes(2).await;
         configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();

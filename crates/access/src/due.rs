@@ -8,11 +8,13 @@ use crate::document::{Document, encode};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
 use crate::outbox::OutboxPlace;
-use crate::ports::store::{Change, Etag, StoreError, Table};
+use crate::ports::store::{Change, Etag, MAX_BATCH, StoreError, Table};
 use crate::request_id::RequestId;
 use ajar_network::resource_id::ResourceId;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How long after a change its due row comes up: the message normally does the work before that, and the
 /// sweep would only do it twice.
@@ -190,6 +192,47 @@ pub(crate) async fn forget(ajar: &Ajar, due: &DueRef) -> Result<(), AccessError>
     let change = Change::Delete { row: due.due.row(), etag: Etag(due.etag.clone()) };
     match ajar.ports.store.commit(Table::Due, &due.due.partition(), &[change]).await {
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many batches of due rows are removed at once.
+const MOST_AT_ONCE: usize = 8;
+
+/// Removes due rows, each unless somebody wrote it again since: those of one partition together.
+pub(crate) async fn forget_all(
+    ajar: &Ajar,
+    dues: impl IntoIterator<Item = DueRef>,
+) -> Result<(), AccessError> {
+    let mut by_partition: BTreeMap<Key, BTreeMap<Key, DueRef>> = BTreeMap::new();
+    for due in dues {
+        by_partition.entry(due.due.partition()).or_default().insert(due.due.row(), due);
+    }
+    let mut batches = Vec::new();
+    for rows in by_partition.into_values() {
+        let rows: Vec<DueRef> = rows.into_values().collect();
+        for batch in rows.chunks(MAX_BATCH) {
+            batches.push(forget_batch(ajar, batch.to_vec()));
+        }
+    }
+    stream::iter(batches).buffer_unordered(MOST_AT_ONCE).try_collect().await
+}
+
+async fn forget_batch(ajar: &Ajar, batch: Vec<DueRef>) -> Result<(), AccessError> {
+    let Some(first) = batch.first() else { return Ok(()) };
+    let partition = first.due.partition();
+    let changes: Vec<Change> =
+        batch.iter().map(|due| Change::Delete { row: due.due.row(), etag: Etag(due.etag.clone()) }).collect();
+    match ajar.ports.store.commit(Table::Due, &partition, &changes).await {
+        Ok(_) => Ok(()),
+        Err(StoreError::Conflict) if batch.len() > 1 => {
+            // One of them is gone or was written again, which keeps none of the others.
+            for due in &batch {
+                forget(ajar, due).await?;
+            }
+            Ok(())
+        }
+        Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -2,6 +2,7 @@
 //! entry holds the hash of the one before it on the same VM, so that a later change of the past is found.
 
 use crate::Ajar;
+use crate::chain::{self, Added, Addition, ChainInUse, Head, head_row};
 use crate::document::{Document, Stored, decode, encode, stored};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
@@ -9,15 +10,14 @@ use crate::life_cycle::Status;
 use crate::notification::{Happened, Notification, Subject};
 use crate::outbox::{self, Beside, Noted};
 use crate::ports::identity::Caller;
-use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
+use crate::ports::store::{Change, Etag, Range, StoreError, Table, scan_all};
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
-use futures::future::try_join;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How often a change is tried again when somebody else changed the same VM's requests meanwhile.
-const ATTEMPTS: u32 = 60;
+/// How often a change is tried again when somebody else changed the same request meanwhile.
+const ATTEMPTS: u32 = 20;
 
 /// One step of a request's life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,18 +42,6 @@ pub struct Entry {
 impl Document for Entry {
     const VERSION: u32 = 1;
     const NAME: &'static str = "history entry";
-}
-
-/// The end of a VM's chain.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Head {
-    pub(crate) hash: String,
-    pub(crate) entries: u64,
-}
-
-impl Document for Head {
-    const VERSION: u32 = 1;
-    const NAME: &'static str = "chain head";
 }
 
 /// What every entry of a VM's chain has, of a request or of the VM itself.
@@ -100,10 +88,6 @@ fn request_row(id: &RequestId) -> Key {
     Key::new(["r", id.as_str()])
 }
 
-pub(crate) fn head_row() -> Key {
-    Key::new(["head"])
-}
-
 fn entry_row(id: &RequestId, sequence: u32) -> Key {
     Key::new(["h", id.as_str(), &format!("{sequence:06}")])
 }
@@ -120,16 +104,27 @@ pub(crate) async fn entries(ajar: &Ajar, id: &RequestId) -> Result<Vec<Entry>, A
     scan_all(ajar.ports.store.as_ref(), Table::Requests, &range, 10_000).await?.iter().map(decode).collect()
 }
 
-/// Adds a request with the first entry of its history.
-pub(crate) async fn create(ajar: &Ajar, request: AccessRequest, step: Step) -> Result<(), AccessError> {
-    let id = request.id.clone();
-    change(ajar, &id, |existing| match existing {
-        None => Ok(Some((request.clone(), step.clone()))),
-        // The answer to an earlier attempt of ours was lost.
-        Some(_) => Ok(None),
-    })
-    .await
-    .map(|_| ())
+/// A request that is about to be changed, with what its change needs.
+pub(crate) struct Opened<'a> {
+    ajar: &'a Ajar,
+    id: RequestId,
+    chain: ChainInUse<'a>,
+    found: Option<Stored<AccessRequest>>,
+    head: Option<(Head, Option<Etag>)>,
+}
+
+/// Reads a request in order to change it.
+pub(crate) async fn open<'a>(ajar: &'a Ajar, id: &RequestId) -> Result<Opened<'a>, AccessError> {
+    let chain = chain::of(ajar, partition(id));
+    let (found, head) = futures::try_join!(read(ajar, id), chain.foresee())?;
+    Ok(Opened { ajar, id: id.clone(), chain, found, head })
+}
+
+/// Prepares to add a request that has a fresh id.
+pub(crate) async fn open_new<'a>(ajar: &'a Ajar, id: &RequestId) -> Result<Opened<'a>, AccessError> {
+    let chain = chain::of(ajar, partition(id));
+    let head = chain.foresee().await?;
+    Ok(Opened { ajar, id: id.clone(), chain, found: None, head })
 }
 
 /// Changes a request and writes the step into its history. `step` sees the request as it is, may be called
@@ -139,72 +134,84 @@ pub(crate) async fn create(ajar: &Ajar, request: AccessRequest, step: Step) -> R
 pub(crate) async fn update(
     ajar: &Ajar,
     id: &RequestId,
-    mut step: impl FnMut(&mut AccessRequest) -> Result<Option<Step>, AccessError>,
+    step: impl FnMut(&mut AccessRequest) -> Result<Option<Step>, AccessError>,
 ) -> Result<Option<AccessRequest>, AccessError> {
-    change(ajar, id, |existing| {
-        let Some(mut request) = existing else { return Ok(None) };
-        Ok(step(&mut request)?.map(|step| (request, step)))
-    })
-    .await
+    open(ajar, id).await?.update(step).await
 }
 
-async fn change(
-    ajar: &Ajar,
-    id: &RequestId,
-    mut next: impl FnMut(Option<AccessRequest>) -> Result<Option<(AccessRequest, Step)>, AccessError>,
-) -> Result<Option<AccessRequest>, AccessError> {
-    let store = ajar.ports.store.as_ref();
-    let partition = partition(id);
-    for attempt in 0..ATTEMPTS {
-        let existing = read(ajar, id).await?;
-        let Some((mut request, step)) = next(existing.as_ref().map(|stored| stored.content.clone()))? else {
-            return Ok(existing.map(|stored| stored.content));
-        };
-        request.history += 1;
-        let (head_before, noted) = try_join(
-            async { Ok(store.get(Table::Requests, &partition, &head_row()).await?) },
-            tell(ajar, &partition, &request, step.tells),
-        )
-        .await?;
-        let head: Head = head_before.as_ref().map(decode).transpose()?.unwrap_or_default();
-        let entry = encode(&Entry {
-            request: id.clone(),
-            sequence: request.history,
-            at: ajar.ports.clock.now(),
-            by: step.by,
-            status: request.status,
-            what: step.what,
-            previous: head.hash,
-        })?;
-        let head_after = encode(&Head { hash: digest(&entry, 64), entries: head.entries + 1 })?;
-        let document = encode(&request)?;
-        let row = request_row(id);
-        let mut changes = vec![
-            match existing {
-                Some(stored) => Change::Replace { row, document, etag: stored.etag },
-                None => Change::Insert { row, document },
-            },
-            Change::Insert { row: entry_row(id, request.history), document: entry },
-            match head_before {
-                Some(before) => Change::Replace { row: head_row(), document: head_after, etag: before.etag },
-                None => Change::Insert { row: head_row(), document: head_after },
-            },
-        ];
-        changes.extend(noted.changes.iter().cloned());
-        match store.commit(Table::Requests, &partition, &changes).await {
-            Ok(_) => {
-                noted.send(ajar).await;
-                return Ok(Some(request));
-            }
-            Err(StoreError::Conflict) => {
-                noted.withdraw(ajar).await?;
-                // Whoever won is done; those who lost come back one after another.
-                ajar.ports.clock.sleep(SignedDuration::from_millis(i64::from(attempt % 10) * 5)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
+impl Opened<'_> {
+    /// The request as it was read.
+    pub(crate) fn request(&self) -> Option<&AccessRequest> {
+        self.found.as_ref().map(|stored| &stored.content)
     }
-    Err(StoreError::Conflict.into())
+
+    /// Adds the request with the first entry of its history.
+    pub(crate) async fn create(self, request: AccessRequest, step: Step) -> Result<(), AccessError> {
+        self.change(|existing| match existing {
+            None => Ok(Some((request.clone(), step.clone()))),
+            // The answer to an earlier attempt of ours was lost.
+            Some(_) => Ok(None),
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// As [`update`].
+    pub(crate) async fn update(
+        self,
+        mut step: impl FnMut(&mut AccessRequest) -> Result<Option<Step>, AccessError>,
+    ) -> Result<Option<AccessRequest>, AccessError> {
+        self.change(|existing| {
+            let Some(mut request) = existing else { return Ok(None) };
+            Ok(step(&mut request)?.map(|step| (request, step)))
+        })
+        .await
+    }
+
+    async fn change(
+        mut self,
+        mut next: impl FnMut(Option<AccessRequest>) -> Result<Option<(AccessRequest, Step)>, AccessError>,
+    ) -> Result<Option<AccessRequest>, AccessError> {
+        for attempt in 0..ATTEMPTS {
+            let existing = self.found.as_ref().map(|stored| stored.content.clone());
+            let Some((mut request, step)) = next(existing)? else {
+                return Ok(self.found.map(|stored| stored.content));
+            };
+            request.history += 1;
+            let noted = tell(self.ajar, &partition(&self.id), &request, step.tells).await?;
+            let (row, document) = (request_row(&self.id), encode(&request)?);
+            let addition = Addition {
+                request: match &self.found {
+                    Some(stored) => Change::Replace { row, document, etag: stored.etag.clone() },
+                    None => Change::Insert { row, document },
+                },
+                row: entry_row(&self.id, request.history),
+                entry: Entry {
+                    request: self.id.clone(),
+                    sequence: request.history,
+                    at: self.ajar.ports.clock.now(),
+                    by: step.by,
+                    status: request.status,
+                    what: step.what,
+                    previous: String::new(),
+                },
+                beside: noted.changes.clone(),
+            };
+            match self.chain.add(addition, self.head.take()).await? {
+                Added::Written => {
+                    noted.send(self.ajar).await;
+                    return Ok(Some(request));
+                }
+                Added::Overtaken => noted.withdraw(self.ajar).await?,
+                // The guards of what may have been written stay.
+                Added::Unknown => {}
+            }
+            let wait = SignedDuration::from_millis(i64::from(attempt % 10) * 5);
+            self.ajar.ports.clock.sleep(wait).await;
+            self.found = read(self.ajar, &self.id).await?;
+        }
+        Err(StoreError::Conflict.into())
+    }
 }
 
 /// Notes what people are told of a step. The id is that of the step, so that no step is ever told twice.

@@ -6,7 +6,7 @@ use crate::document::{Document, encode, stored};
 use crate::error::AccessError;
 use crate::keys::Key;
 use crate::point::partition;
-use crate::ports::store::{Change, Etag, StoreError, Table};
+use crate::ports::store::{Change, Etag, Row, StoreError, Table};
 use ajar_network::resource_id::ResourceId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,10 @@ const GRACE: SignedDuration = SignedDuration::from_secs(5);
 /// The longest one write may take, by the adapter's own time limits (token, request and operation); a write begins
 /// only while the lease outlasts it.
 const WRITE_LIMIT: SignedDuration = SignedDuration::from_secs(45);
+
+/// How far the moment that is acted for may lie behind the clock: a reconcile takes seconds anyway, and whatever
+/// begins or ends meanwhile is looked for.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,37 +55,52 @@ fn row() -> Key {
     Key::new(["lease"])
 }
 
-/// Takes the lease of `point`; `None` when another holds it.
-pub(crate) async fn take<'a>(ajar: &'a Ajar, point: &'a ResourceId) -> Result<Option<Held<'a>>, AccessError> {
-    let now = ajar.ports.clock.now();
-    let found = ajar.ports.store.get(Table::Points, &partition(point), &row()).await?;
-    let before = found.as_ref().map(stored::<Lease>).transpose()?;
-    if let Some(before) = &before
-        && !before.content.owner.is_empty()
-        && now < before.content.until + GRACE
-    {
-        return Ok(None);
-    }
-    let lease = Lease {
-        owner: ajar.ports.ids.fresh(),
-        until: now + LENGTH,
-        last_now: before.as_ref().map_or(now, |before| before.content.last_now.max(now)),
-        operation: before.as_ref().and_then(|before| before.content.operation.clone()),
-    };
-    let was_abandoned = before.as_ref().is_some_and(|before| !before.content.owner.is_empty());
-    let document = encode(&lease)?;
-    let change = match before {
-        Some(before) => Change::Replace { row: row(), document, etag: before.etag },
-        None => Change::Insert { row: row(), document },
-    };
-    match ajar.ports.store.commit(Table::Points, &partition(point), &[change]).await {
-        Ok(etags) => Ok(Some(Held { ajar, point, lease, etag: only(etags)?, was_abandoned })),
-        Err(StoreError::Conflict) => Ok(None),
-        Err(error) => Err(error.into()),
+/// A point's lease as it was found.
+pub(crate) struct Found<'a> {
+    ajar: &'a Ajar,
+    point: &'a ResourceId,
+    row: Option<Row>,
+}
+
+/// Looks at the lease of `point`.
+pub(crate) async fn find<'a>(ajar: &'a Ajar, point: &'a ResourceId) -> Result<Found<'a>, AccessError> {
+    let row = ajar.ports.store.get(Table::Points, &partition(point), &row()).await?;
+    Ok(Found { ajar, point, row })
+}
+
+impl<'a> Found<'a> {
+    /// Takes it; `None` when another holds it.
+    pub(crate) async fn take(self) -> Result<Option<Held<'a>>, AccessError> {
+        let Found { ajar, point, row: found } = self;
+        let now = ajar.ports.clock.now();
+        let before = found.as_ref().map(stored::<Lease>).transpose()?;
+        if let Some(before) = &before
+            && !before.content.owner.is_empty()
+            && now < before.content.until + GRACE
+        {
+            return Ok(None);
+        }
+        let lease = Lease {
+            owner: ajar.ports.ids.fresh(),
+            until: now + LENGTH,
+            last_now: before.as_ref().map_or(now, |before| before.content.last_now.max(now)),
+            operation: before.as_ref().and_then(|before| before.content.operation.clone()),
+        };
+        let was_abandoned = before.as_ref().is_some_and(|before| !before.content.owner.is_empty());
+        let document = encode(&lease)?;
+        let change = match before {
+            Some(before) => Change::Replace { row: row(), document, etag: before.etag },
+            None => Change::Insert { row: row(), document },
+        };
+        match ajar.ports.store.commit(Table::Points, &partition(point), &[change]).await {
+            Ok(etags) => Ok(Some(Held { ajar, point, lease, etag: first(etags)?, was_abandoned })),
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
-fn only(etags: Vec<Option<Etag>>) -> Result<Etag, AccessError> {
+fn first(etags: Vec<Option<Etag>>) -> Result<Etag, AccessError> {
     etags
         .into_iter()
         .next()
@@ -93,6 +112,12 @@ impl Held<'_> {
     /// The moment to act for: the later of the own clock and the last holder's.
     pub(crate) fn now(&self) -> Timestamp {
         self.ajar.ports.clock.now().max(self.lease.last_now)
+    }
+
+    /// The moment that the row names as acted for, if it is as good as [`Held::now`]: acting for a later one takes a
+    /// write of the row. Whether anything begins or ends in between, the caller has to see.
+    pub(crate) fn recorded_now(&self) -> Option<Timestamp> {
+        (self.now().duration_since(self.lease.last_now) < SAME_MOMENT).then_some(self.lease.last_now)
     }
 
     /// Whether the holder before ran out of time instead of freeing it.
@@ -126,17 +151,32 @@ impl Held<'_> {
     }
 
     /// Frees the lease. When that fails it runs out by itself.
-    pub(crate) async fn free(mut self) {
-        self.lease.owner = String::new();
-        if let Err(error) = self.save().await {
-            tracing::warn!(point = %self.point, error = error.log_text(), "a lease was not freed and will run out");
+    pub(crate) async fn free(self) {
+        let point = self.point;
+        if let Err(error) = self.free_with(None).await {
+            tracing::warn!(%point, error = error.log_text(), "a lease was not freed and will run out");
         }
     }
 
+    /// Frees the lease and makes another change of the point's partition with it, which only its holder may.
+    ///
+    /// # Errors
+    /// [`AccessError::Unavailable`] when somebody took the lease over, or the store is not there: the change may
+    /// not have been made.
+    pub(crate) async fn free_with(mut self, also: Option<Change>) -> Result<(), AccessError> {
+        self.lease.owner = String::new();
+        self.save_with(also).await
+    }
+
     async fn save(&mut self) -> Result<(), AccessError> {
-        let change = Change::Replace { row: row(), document: encode(&self.lease)?, etag: self.etag.clone() };
-        let etags = self.ajar.ports.store.commit(Table::Points, &partition(self.point), &[change]).await?;
-        self.etag = only(etags)?;
+        self.save_with(None).await
+    }
+
+    async fn save_with(&mut self, also: Option<Change>) -> Result<(), AccessError> {
+        let own = Change::Replace { row: row(), document: encode(&self.lease)?, etag: self.etag.clone() };
+        let changes: Vec<Change> = std::iter::once(own).chain(also).collect();
+        let etags = self.ajar.ports.store.commit(Table::Points, &partition(self.point), &changes).await?;
+        self.etag = first(etags)?;
         Ok(())
     }
 }
@@ -145,6 +185,10 @@ impl Held<'_> {
 mod tests {
     use super::*;
     use crate::testing::{World, nsg};
+
+    async fn take<'a>(ajar: &'a Ajar, point: &'a ResourceId) -> Result<Option<Held<'a>>, AccessError> {
+        find(ajar, point).await?.take().await
+    }
 
     #[tokio::test]
     async fn one_holds_it_until_it_is_freed() {

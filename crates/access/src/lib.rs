@@ -4,6 +4,7 @@ pub mod assess;
 pub mod assessment_store;
 pub mod azure_policy;
 mod behind;
+mod chain;
 pub mod close;
 pub mod compliance;
 pub mod compliance_report;
@@ -43,6 +44,7 @@ pub mod resource_event;
 mod retire;
 mod role_loss;
 mod send;
+mod settle;
 mod store_marker;
 pub mod submit;
 pub mod submit_many;
@@ -54,6 +56,8 @@ mod template_start;
 pub mod testing;
 pub mod vm_history;
 pub mod wait;
+
+pub use chain::Chains;
 
 use ajar_network::plan::DeploymentName;
 
@@ -75,6 +79,8 @@ pub struct Ajar {
     pub settings: Settings,
     /// The world.
     pub ports: ports::Ports,
+    /// What is being added to VMs' histories: those of one process that come together are written together.
+    pub chains: Chains,
     /// What was read of Azure's roles lately; shared by all that runs in one process.
     pub permissions: permission::RecentPermissions,
 }

@@ -7,7 +7,9 @@ use crate::error::AccessError;
 use crate::keys::{Key, digest};
 use crate::life_cycle::CloseReason;
 use crate::policy::{PolicyState, PolicyTerms};
-use crate::ports::store::{Change, Etag, Range, Row, StoreError, Table, scan_all};
+use crate::ports::store::{
+    Change, Etag, MAX_BATCH, MAX_BATCH_BYTES, MAX_DOCUMENT_UNITS, Range, Row, StoreError, Table, scan_all,
+};
 use crate::request::RequestedFlow;
 use crate::request_id::RequestId;
 use ajar_network::plan::{
@@ -20,6 +22,9 @@ use std::net::IpAddr;
 
 /// More rows than one point can have: an NSG holds 1,000 rules.
 const MOST_ROWS: usize = 20_000;
+
+/// No document has more bytes: a UTF-16 unit takes three at most.
+const MOST_BYTES_OF_A_ROW: usize = 3 * MAX_DOCUMENT_UNITS;
 
 /// A request's flows on one point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,22 +164,49 @@ pub(crate) async fn write_row<T: Document>(
     commit(ajar, point, change).await
 }
 
-/// Removes a row that was read with `etag`.
-pub(crate) async fn delete_row(
-    ajar: &Ajar,
-    point: &ResourceId,
-    row: Key,
-    etag: Etag,
-) -> Result<(), StoreOrAccess> {
-    commit(ajar, point, Change::Delete { row, etag }).await
-}
-
 async fn commit(ajar: &Ajar, point: &ResourceId, change: Change) -> Result<(), StoreOrAccess> {
     match ajar.ports.store.commit(Table::Grants, &partition(point), &[change]).await {
         Ok(_) => Ok(()),
         Err(StoreError::Conflict) => Err(StoreOrAccess::Conflict),
         Err(error) => Err(StoreOrAccess::Access(error.into())),
     }
+}
+
+/// Makes changes of the point's partition, all at once where nobody came between. Returns for each whether it was
+/// made: one that somebody else overtook keeps none of the others.
+pub(crate) async fn settle_rows(
+    ajar: &Ajar,
+    point: &ResourceId,
+    changes: &[Change],
+) -> Result<Vec<bool>, AccessError> {
+    let partition = partition(point);
+    let store = ajar.ports.store.as_ref();
+    let mut made = Vec::with_capacity(changes.len());
+    let mut bytes = 0;
+    let batches = changes.chunk_by(|before, _| {
+        bytes += before.document().map_or(0, str::len);
+        let fits = bytes + MOST_BYTES_OF_A_ROW < MAX_BATCH_BYTES;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    });
+    for batch in batches.flat_map(|batch| batch.chunks(MAX_BATCH)) {
+        match store.commit(Table::Grants, &partition, batch).await {
+            Ok(_) => made.extend(batch.iter().map(|_| true)),
+            Err(StoreError::Conflict) => {
+                for change in batch {
+                    match store.commit(Table::Grants, &partition, std::slice::from_ref(change)).await {
+                        Ok(_) => made.push(true),
+                        Err(StoreError::Conflict) => made.push(false),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(made)
 }
 
 /// The outcome of a conditional write that the caller tells apart.

@@ -27,17 +27,21 @@ fn row() -> Key {
     Key::new(["state"])
 }
 
-/// Records a clean read-back. The last one to be recorded wins: each describes a state that was seen.
+/// Records a clean read-back by itself.
 pub(crate) async fn record(
     ajar: &Ajar,
     point: &ResourceId,
     at: Timestamp,
     notes: Vec<Note>,
 ) -> Result<(), AccessError> {
-    let document = encode(&ReadBack { at, notes })?;
-    let change = Change::Put { row: row(), document };
-    ajar.ports.store.commit(Table::Points, &partition(point), &[change]).await?;
+    ajar.ports.store.commit(Table::Points, &partition(point), &[change(at, notes)?]).await?;
     Ok(())
+}
+
+/// A clean read-back as a change of the point's partition in table `points`. The last one to be recorded wins: each
+/// describes a state that was seen.
+pub(crate) fn change(at: Timestamp, notes: Vec<Note>) -> Result<Change, AccessError> {
+    Ok(Change::Put { row: row(), document: encode(&ReadBack { at, notes })? })
 }
 
 /// When the last clean read-back of a point began; `None` before the first.

@@ -6,16 +6,16 @@ use crate::due::{self, DueRef, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::lease::{self, Held};
-use crate::life_cycle::{Event, Status};
+use crate::life_cycle::Status;
 use crate::notification::Happened;
-use crate::point::{self, Grant, Originals, PointRows, StoreOrAccess, grant_row, policy_row};
-use crate::policy_store;
+use crate::point::{self, Originals, PointRows};
 use crate::ports::azure::{AzureError, WriteOutcome};
+use crate::ports::store::Change;
 use crate::read_back;
-use crate::request::PointStatus;
+use crate::settle;
 use crate::store_marker;
 use ajar_network::nsg::NetworkSecurityGroup;
-use ajar_network::plan::{self, Desired, Note, PlanError, RuleWrite, Write};
+use ajar_network::plan::{self, Desired, PlanError, RuleWrite, Write};
 use ajar_network::resource_id::ResourceId;
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,7 +42,7 @@ const NO_ROOM_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long after an end the point is looked at again: later than the longest invocation (the function
 /// time-out, five minutes) and a straggling write of it can live.
-const SECOND_LOOK: SignedDuration = SignedDuration::from_mins(15);
+pub(crate) const SECOND_LOOK: SignedDuration = SignedDuration::from_mins(15);
 
 /// How a reconcile ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,45 +79,76 @@ impl From<Outcome> for Brought {
 }
 
 pub(crate) async fn bring(ajar: &Ajar, point: &ResourceId) -> Result<Brought, AccessError> {
-    if !store_marker::is_present(ajar).await? {
+    let (is_known, found) = futures::join!(store_marker::is_present(ajar), lease::find(ajar, point));
+    if !is_known? {
         close_described(ajar, point).await?;
         return Ok(Outcome::Blind.into());
     }
+    let mut found = found?;
     let started = ajar.ports.clock.now();
     let mut seen = Vec::new();
     loop {
-        let Some(mut lease) = lease::take(ajar, point).await? else { return Ok(Outcome::Busy.into()) };
+        let Some(mut lease) = found.take().await? else { return Ok(Outcome::Busy.into()) };
         if lease.was_abandoned() {
             // Its holder died or hangs, perhaps with a write on its way.
             look_again(ajar, point, lease.now()).await?;
         }
-        let worked = work(ajar, point, &mut lease, started).await;
-        lease.free().await;
-        let done_for = match worked? {
-            Worked::Clean { desired, seen: now_seen } => {
+        let (done_for, now) = match work(ajar, point, &mut lease, started).await {
+            Ok(Worked { next: Next::Rest { desired, now, seen: now_seen }, read_back }) => {
+                lease.free_with(read_back).await?;
                 seen.extend(now_seen);
-                desired
+                (desired, now)
             }
-            Worked::Later(wait) => return Ok(Outcome::Later(wait).into()),
+            Ok(Worked { next: Next::Later(wait), read_back }) => {
+                lease.free_with(read_back).await?;
+                return Ok(Outcome::Later(wait).into());
+            }
+            Err(error) => {
+                lease.free().await;
+                return Err(error);
+            }
         };
         // What arrived between the last read and the freeing found the lease held and waits for a second;
         // looking once more saves it the wait.
-        if point::read(ajar, point).await?.desired(ajar) == *done_for {
+        let wanted = point::read(ajar, point).await?.desired(ajar);
+        if without_ended(wanted, now) == without_ended(*done_for, now) {
             return Ok(Brought { outcome: Outcome::Clean, seen });
         }
         if ajar.ports.clock.now().duration_since(started) > LONGEST_HOLD {
             return Ok(Outcome::Later(SignedDuration::ZERO).into());
         }
+        found = lease::find(ajar, point).await?;
     }
 }
 
-enum Worked {
-    /// Read back clean for this desired state, which holds the changes that these due rows guard.
-    Clean {
+/// What came of holding the lease once.
+struct Worked {
+    next: Next,
+    /// What a clean read-back has shown, to be recorded when the lease is freed.
+    read_back: Option<Change>,
+}
+
+enum Next {
+    /// Read back clean for this desired state at this moment, which holds the changes that these due rows guard.
+    Rest {
         desired: Box<Desired>,
+        now: Timestamp,
         seen: Vec<DueRef>,
     },
     Later(SignedDuration),
+}
+
+impl From<Next> for Worked {
+    fn from(next: Next) -> Worked {
+        Worked { next, read_back: None }
+    }
+}
+
+/// The desired state without what had ended at `now`: that is shut, and whether it was recorded as seen shut makes no
+/// difference.
+fn without_ended(mut desired: Desired, now: Timestamp) -> Desired {
+    desired.grants.retain(|grant| now < grant.end);
+    desired
 }
 
 async fn work(
@@ -128,7 +159,7 @@ async fn work(
 ) -> Result<Worked, AccessError> {
     if let Some(operation) = lease.operation().map(str::to_owned) {
         match ajar.ports.azure.operation(&operation).await {
-            Ok(WriteOutcome::Running(_)) => return Ok(Worked::Later(OPERATION_WAIT)),
+            Ok(WriteOutcome::Running(_)) => return Ok(Next::Later(OPERATION_WAIT).into()),
             // However it ended, the read below shows what it left.
             Ok(WriteOutcome::Done)
             | Err(AzureError::NotFound(_) | AzureError::Conflict(_) | AzureError::Rejected { .. }) => {
@@ -138,21 +169,33 @@ async fn work(
         }
     }
     for _ in 0..MOST_ROUNDS {
-        let mut now = lease.now();
-        let mut rows = point::read(ajar, point).await?;
+        // Both at once, in whatever order: what is concluded, and which due rows go, rests on the rows and the point
+        // agreeing with each other, and as long as the lease is held nobody else of Ajar's changes the point. What a
+        // straggler leaves later is found by the second look whichever was read first.
+        let (rows, nsg) =
+            futures::join!(point::read(ajar, point), ajar.ports.azure.network_security_group(point));
+        let (mut rows, mut nsg) = (rows?, nsg);
         let mut desired = rows.desired(ajar);
+        let mut now = lease.now();
+        if let Some(recorded) = lease.recorded_now()
+            && plan::next_boundary(&desired, recorded).is_none_or(|boundary| now < boundary)
+        {
+            // Nothing began or ended since: acting for that moment comes to the same.
+            now = recorded;
+        }
         if let Some(boundary) = plan::next_boundary(&desired, now)
             && boundary.duration_since(now) < NEAR
         {
             ajar.ports.clock.sleep(boundary.duration_since(ajar.ports.clock.now())).await;
             now = now.max(boundary);
+            nsg = ajar.ports.azure.network_security_group(point).await;
         }
-        let nsg = match ajar.ports.azure.network_security_group(point).await {
+        let nsg = match nsg {
             Ok(nsg) => nsg,
             Err(AzureError::NotFound(_)) => {
                 tracing::warn!(%point, "an enforcement point does not exist any more");
-                settle(ajar, point, &rows, now, &[]).await?;
-                return Ok(Worked::Clean { desired: Box::new(desired), seen: rows.guards() });
+                settle::settle(ajar, point, &rows, now, &[]).await?;
+                return Ok(Next::Rest { desired: Box::new(desired), now, seen: rows.guards() }.into());
             }
             Err(error) => return Err(error.into()),
         };
@@ -174,7 +217,7 @@ async fn work(
         }
         if planned.write == Write::Nothing {
             if nsg.provisioning_state().is_some_and(|state| state.eq_ignore_ascii_case("Updating")) {
-                return Ok(Worked::Later(UPDATING_WAIT));
+                return Ok(Next::Later(UPDATING_WAIT).into());
             }
             if let Err(found) = plan::verify(&nsg, &desired, now) {
                 let found: Vec<String> = found.iter().map(ToString::to_string).collect();
@@ -184,22 +227,23 @@ async fn work(
                 )));
             }
             keep_originals(ajar, point, &rows, &planned, true).await?;
-            settle(ajar, point, &rows, now, &planned.notes).await?;
-            read_back::record(ajar, point, now, planned.notes).await?;
-            if has_no_room {
-                return Ok(Worked::Later(NO_ROOM_WAIT));
-            }
-            if let Some(wait) = opens_soon(&rows, now) {
-                return Ok(Worked::Later(wait));
-            }
-            return Ok(Worked::Clean { desired: Box::new(desired), seen: rows.guards() });
+            settle::settle(ajar, point, &rows, now, &planned.notes).await?;
+            let read_back = Some(read_back::change(now, planned.notes)?);
+            let next = if has_no_room {
+                Next::Later(NO_ROOM_WAIT)
+            } else if let Some(wait) = opens_soon(&rows, now) {
+                Next::Later(wait)
+            } else {
+                Next::Rest { desired: Box::new(desired), now, seen: rows.guards() }
+            };
+            return Ok(Worked { next, read_back });
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
         match write(ajar, point, &planned.write, lease, now).await {
             Ok(None) => {}
             Ok(Some(operation)) => {
                 lease.set_operation(Some(operation)).await?;
-                return Ok(Worked::Later(OPERATION_WAIT));
+                return Ok(Next::Later(OPERATION_WAIT).into());
             }
             Err(error) => {
                 // Whether it was done, or will be, nobody knows: what it leaves late is looked at again.
@@ -211,7 +255,7 @@ async fn work(
             break;
         }
     }
-    Ok(Worked::Later(SignedDuration::from_secs(1)))
+    Ok(Next::Later(SignedDuration::from_secs(1)).into())
 }
 
 /// Writes what was planned, one rule after the other where there are few, each only while the lease outlasts it.
@@ -343,165 +387,9 @@ async fn refuse_openings(
     Ok(())
 }
 
-/// Records what a clean read-back has shown, and removes the rows that guarded it.
-async fn settle(
-    ajar: &Ajar,
-    point: &ResourceId,
-    rows: &PointRows,
-    now: Timestamp,
-    notes: &[Note],
-) -> Result<(), AccessError> {
-    for stored in &rows.grants {
-        let grant = &stored.content;
-        let opens_nothing = notes.iter().any(|note| {
-            matches!(note, Note::GrantOutsideProtection { grant: flow } if flow.starts_with(grant.request.as_str()))
-        });
-        if opens_nothing && now < grant.end {
-            // No protection covers it here (yet), so what was read back says nothing about it.
-            continue;
-        }
-        settle_grant(ajar, point, stored, now).await?;
-    }
-    for stored in &rows.policies {
-        let policy = &stored.content;
-        let row = policy_row(&policy.vm);
-        let mut settled = policy.clone();
-        settled.dues.clear();
-        let written = match policy.seen_off {
-            Some(at) if policy.is_over() && at + SECOND_LOOK <= now => {
-                point::delete_row(ajar, point, row, stored.etag.clone()).await
-            }
-            None if policy.is_over() => {
-                policy_store::released_by(ajar, &policy.vm, point).await?;
-                look_again(ajar, point, now).await?;
-                settled.seen_off = Some(now);
-                point::write_row(ajar, point, row, &settled, Some(stored.etag.clone())).await
-            }
-            _ if policy.dues.is_empty() => continue,
-            _ => point::write_row(ajar, point, row, &settled, Some(stored.etag.clone())).await,
-        };
-        match written {
-            Ok(()) => {
-                for due in &policy.dues {
-                    due::forget(ajar, due).await?;
-                }
-            }
-            // It was changed meanwhile: its new due row brings the next look.
-            Err(StoreOrAccess::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-async fn settle_grant(
-    ajar: &Ajar,
-    point: &ResourceId,
-    stored: &crate::document::Stored<Grant>,
-    now: Timestamp,
-) -> Result<(), AccessError> {
-    let grant = &stored.content;
-    let row = grant_row(&grant.request);
-    let mut settled = grant.clone();
-    let forgotten;
-    if grant.seen_shut {
-        if now < grant.end + SECOND_LOOK {
-            return Ok(());
-        }
-        return match point::delete_row(ajar, point, row, stored.etag.clone()).await {
-            Ok(()) | Err(StoreOrAccess::Conflict) => Ok(()),
-            Err(error) => Err(error.into()),
-        };
-    } else if grant.end <= now {
-        if !seen(ajar, grant, point, PointStatus::Shut).await? {
-            // The end was moved later; whoever did that is about to write it here, and guards that.
-            return Ok(());
-        }
-        // Written before the end's own row goes, so that at every moment one of them is there.
-        look_again(ajar, point, now).await?;
-        settled.seen_shut = true;
-        forgotten = std::mem::take(&mut settled.dues);
-    } else if grant.start <= now && (!grant.seen_open || !grant.dues.iter().all(|due| is_end(grant, due))) {
-        seen(ajar, grant, point, PointStatus::Open).await?;
-        settled.seen_open = true;
-        let (ends, others): (Vec<_>, Vec<_>) = settled.dues.into_iter().partition(|due| is_end(grant, due));
-        settled.dues = ends;
-        forgotten = others;
-    } else {
-        return Ok(());
-    }
-    match point::write_row(ajar, point, row, &settled, Some(stored.etag.clone())).await {
-        Ok(()) => {
-            for due in &forgotten {
-                due::forget(ajar, due).await?;
-            }
-            Ok(())
-        }
-        Err(StoreOrAccess::Conflict) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Whether a row guards the grant's end as it is now, and not an earlier one or a change that has been seen.
-fn is_end(grant: &Grant, row: &DueRef) -> bool {
-    matches!(row.due.task, Task::Expire { .. }) && row.due.at == grant.end
-}
-
 /// Makes sure that `point` is looked at once more when every straggler of this moment is gone.
 pub(crate) async fn look_again(ajar: &Ajar, point: &ResourceId, now: Timestamp) -> Result<(), AccessError> {
     due::note(ajar, now + SECOND_LOOK, Task::Look { point: point.clone() }).await.map(|_| ())
-}
-
-/// Records in the request that `point` was seen open or shut for it. `false` when it was seen shut for an end that
-/// has been moved later meanwhile: of expiry and extension the one that changed the request first has happened.
-async fn seen(
-    ajar: &Ajar,
-    grant: &Grant,
-    point: &ResourceId,
-    status: PointStatus,
-) -> Result<bool, AccessError> {
-    let mut is_outdated = false;
-    history::update(ajar, &grant.request, |request| {
-        is_outdated = status == PointStatus::Shut
-            && matches!(request.status, Status::Opening | Status::Active)
-            && request.end.is_some_and(|end| end > grant.end);
-        if is_outdated {
-            return Ok(None);
-        }
-        let Some(place) = request.points.iter_mut().find(|place| place.point == *point) else {
-            return Ok(None);
-        };
-        if place.status == status || place.status == PointStatus::Shut {
-            return Ok(None);
-        }
-        place.status = status;
-        let mut told = None;
-        let step = match status {
-            PointStatus::Shut => {
-                if matches!(request.status, Status::Opening | Status::Active) {
-                    // The arm above guarantees that the event is legal.
-                    let _ = request.apply(Event::Ended(grant.close_reason));
-                }
-                if request.points.iter().all(|place| place.status == PointStatus::Shut) {
-                    let _ = request.apply(Event::SeenShut);
-                    told = request.close_reason.map(|reason| Happened::Closed { reason });
-                }
-                format!("seen shut at {}", point.name())
-            }
-            PointStatus::Open | PointStatus::Opening => {
-                if request.points.iter().all(|place| place.status == PointStatus::Open)
-                    && request.apply(Event::SeenOpen).is_ok()
-                {
-                    request.reason = None;
-                    told = request.end.map(|end| Happened::Opened { end });
-                }
-                format!("seen open at {}", point.name())
-            }
-        };
-        Ok(Some(Step::own(step).telling(told)))
-    })
-    .await?;
-    Ok(!is_outdated)
 }
 
 /// Closes what is past its described end on `point`: all that can be done when the store is lost.

@@ -17,6 +17,7 @@ use crate::request::{AccessRequest, RequestInput, Wish};
 use crate::request_id::RequestId;
 use crate::send;
 use ajar_network::resource_id::ResourceId;
+use futures::TryFutureExt;
 
 /// Takes a request: the caller learns at once whether it can be granted; it is decided and opened through
 /// the queue.
@@ -70,7 +71,16 @@ async fn store(
 ) -> Result<AccessRequest, AccessError> {
     wish.check_against(policy)?;
     let now = ajar.ports.clock.now();
-    let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
+    // The row of the inbox comes before the request: a row without its request shows nothing, but a request whose
+    // row is missing would be opened for somebody who was told that it failed.
+    let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
+    let inbox = [inbox];
+    let partition = inbox_partition(&caller.object_id);
+    let (guard, opened, _) = futures::try_join!(
+        due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }),
+        history::open_new(ajar, &id),
+        ajar.ports.store.commit(Table::Inbox, &partition, &inbox).map_err(AccessError::from),
+    )?;
     let what = wish.justification.clone().unwrap_or_else(|| "no justification given".into());
     let request = AccessRequest {
         id: id.clone(),
@@ -91,9 +101,7 @@ async fn store(
         guard: Some(guard),
     };
     let step = Step::by(caller, format!("asked for access: {what}")).telling(Happened::Asked);
-    history::create(ajar, request.clone(), step).await?;
-    let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
-    ajar.ports.store.commit(Table::Inbox, &inbox_partition(&caller.object_id), &[inbox]).await?;
+    opened.create(request.clone(), step).await?;
     send::send_request(ajar, &id, None).await;
     tracing::info!(request = %id, requester = caller.object_id, vm = %request.wish.vm, "access requested");
     Ok(request)
@@ -110,8 +118,13 @@ pub(crate) async fn authorised_policy(
     caller: &Caller,
     vm: &ResourceId,
 ) -> Result<JitPolicy, AccessError> {
-    permission::require(ajar, caller, vm, Operation::Request).await?;
-    match policy_store::read(ajar, vm).await? {
+    let (permitted, policy) = futures::join!(
+        permission::require(ajar, caller, vm, Operation::Request),
+        policy_store::read(ajar, vm),
+    );
+    // Who may not ask does not learn whether there is anything to ask for.
+    permitted?;
+    match policy? {
         Some(stored) if stored.content.state == PolicyState::Enabled => Ok(stored.content),
         _ => Err(AccessError::NotFound(format!(
             "{} has no JIT policy in force: nothing is kept shut there, and nothing can be asked for. Whoever \

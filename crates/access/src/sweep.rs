@@ -327,12 +327,11 @@ async fn forget_done(
     is_there: impl Fn(&DueRef) -> bool,
 ) -> Result<usize, AccessError> {
     let now = ajar.ports.clock.now();
-    let mut done = 0;
-    for row in group.iter().filter(|row| is_there(row) || row.due.at + ORPHAN_KEPT <= now) {
-        due::forget(ajar, row).await?;
-        done += 1;
-    }
-    Ok(done)
+    let done = group.iter().filter(|row| is_there(row) || row.due.at + ORPHAN_KEPT <= now);
+    let done: Vec<DueRef> = done.cloned().collect();
+    let number = done.len();
+    due::forget_all(ajar, done).await?;
+    Ok(number)
 }
 
 async fn reconcile_due(ajar: &Ajar, point: &ResourceId, group: &[DueRef]) -> Result<usize, AccessError> {

@@ -18,7 +18,7 @@ use crate::ports::clock::{Clock, Ids};
 use crate::ports::identity::{AuthenticationError, Authenticator, Caller};
 use crate::sweep::SweepReport;
 use crate::template::Templates;
-use crate::{Ajar, Settings, compliance, event_message, message, sweep};
+use crate::{Ajar, Chains, Settings, compliance, event_message, message, sweep};
 use ajar_network::plan::DeploymentName;
 use ajar_network::resource_id::ResourceId;
 use async_trait::async_trait;
@@ -245,6 +245,7 @@ impl World {
             is_down: AtomicBool::new(false),
         });
         let ajar = Ajar {
+            chains: Chains::default(),
             settings: Settings {
                 deployment: DeploymentName::parse("test").expect("a deployment name"),
                 subscriptions: vec![SUBSCRIPTION.into()],

@@ -2,9 +2,9 @@
 //! stand in the VM's hash chain with those of its requests.
 
 use crate::Ajar;
+use crate::chain::{Head, head_row};
 use crate::document::{Document, decode, encode};
 use crate::error::AccessError;
-use crate::history::{Head, head_row};
 use crate::keys::{Key, digest};
 use crate::notification::{Happened, Notification, Subject};
 use crate::outbox::{self, Beside, Noted};

@@ -17,7 +17,7 @@ use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
 use ajar_access::request::RequestInput;
 use ajar_access::request_id::RequestId;
 use ajar_access::template::Templates;
-use ajar_access::{Ajar, Settings, close, configure, history, message, submit, sweep};
+use ajar_access::{Ajar, Chains, Settings, close, configure, history, message, submit, sweep};
 use ajar_network::plan::DeploymentName;
 use azure_simulator::Request;
 use http::Method;
@@ -57,6 +57,8 @@ enum Origin {
 
 struct Task {
     work: Work,
+    /// The same for every poll, so that a wait can tell that it is already known whom to wake.
+    waker: Waker,
     instance: usize,
     started: u64,
     origin: Origin,
@@ -125,6 +127,7 @@ pub fn run(script: &Script, mutant: Mutant, replay: Option<&Faults>, traced: boo
 
 fn ajar(world: &World, instance: usize) -> Ajar {
     Ajar {
+        chains: Chains::default(),
         settings: Settings {
             deployment: DeploymentName::parse("sim").expect("a deployment name"),
             subscriptions: vec![SUBSCRIPTION.to_owned()],
@@ -219,7 +222,8 @@ impl Run {
     fn spawn(&mut self, instance: usize, origin: Origin, work: Work) {
         self.next_task += 1;
         let started = self.world.lock().now;
-        self.tasks.insert(self.next_task, Task { work, instance, started, origin });
+        let waker = Waker::from(Arc::new(Ready { task: self.next_task, queue: Arc::clone(&self.ready) }));
+        self.tasks.insert(self.next_task, Task { work, waker, instance, started, origin });
         self.ready.lock().expect("nobody panics with the queue").push_back(self.next_task);
     }
 
@@ -228,8 +232,7 @@ impl Run {
             let next = self.ready.lock().expect("nobody panics with the queue").pop_front();
             let Some(number) = next else { return };
             let Some(task) = self.tasks.get_mut(&number) else { continue };
-            let waker = Waker::from(Arc::new(Ready { task: number, queue: Arc::clone(&self.ready) }));
-            if task.work.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Ready(()) {
+            if task.work.as_mut().poll(&mut Context::from_waker(&task.waker)) == Poll::Ready(()) {
                 self.tasks.remove(&number);
             }
             let dying = std::mem::take(&mut self.world.lock().dying);

@@ -265,7 +265,7 @@ impl World {
 
     /// Waits; every wait lets the others go on.
     pub(crate) fn pause(&self, millis: u64) -> Pause {
-        Pause { world: self.clone(), millis, until: None }
+        Pause { world: self.clone(), millis, until: None, planned: None }
     }
 
     /// One call from `instance` to an outside system: some milliseconds to get there, the effect, some milliseconds
@@ -353,6 +353,8 @@ pub(crate) struct Pause {
     world: World,
     millis: u64,
     until: Option<u64>,
+    /// Who is woken then. A task that waits for several things is polled whenever one of them is there.
+    planned: Option<Waker>,
 }
 
 impl Future for Pause {
@@ -361,18 +363,16 @@ impl Future for Pause {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let world = self.world.clone();
         let mut state = world.lock();
-        match self.until {
-            Some(until) if state.now >= until => Poll::Ready(()),
-            Some(until) => {
-                state.plan(until, Event::Wake(context.waker().clone()));
-                Poll::Pending
-            }
-            None => {
-                let until = state.now + self.millis;
-                self.until = Some(until);
-                state.plan(until, Event::Wake(context.waker().clone()));
-                Poll::Pending
-            }
+        let millis = self.millis;
+        let until = *self.until.get_or_insert(state.now + millis);
+        let is_first = self.planned.is_none();
+        if !is_first && state.now >= until {
+            return Poll::Ready(());
         }
+        if !self.planned.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.planned = Some(context.waker().clone());
+            state.plan(until, Event::Wake(context.waker().clone()));
+        }
+        Poll::Pending
     }
 }
