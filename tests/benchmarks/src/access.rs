@@ -10,9 +10,12 @@
     reason = "a benchmark that cannot be carried out ends"
 )]
 
+mod plot;
+
 use azure_simulator::Packet;
 use end_to_end_tests::{Stack, id, sample_estate};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use plot::Bar;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -33,18 +36,41 @@ struct Case {
     shut: Option<Duration>,
 }
 
+/// When the grants of a run begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// As soon as each is granted.
+    AtOnce,
+    /// All in the same second, and so they end in the same second.
+    Together,
+}
+
+/// How often it is looked whether Azure was written to.
+const GLANCE: Duration = Duration::from_millis(5);
+
 #[tokio::main]
 async fn main() {
+    let plot = std::env::args().nth(1);
+    println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     println!(
-        "| grants | NSGs | open p50, ms | open p99, ms | close p50, ms | close p99, ms | writes to open | writes to close |"
+        "| grants | NSGs | begin | accepted within, s | open p50, ms | open p99, ms | close p50, ms | close p99, ms | writes to open | bar (6 M) | writes to close | bar (2 M) |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
-    for (grants, nsgs) in [(1, 1), (100, 1), (100, 10), (100, 100), (1000, 100)] {
-        measure(grants, nsgs).await;
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut bars = Vec::new();
+    for (grants, nsgs) in [(1, 1), (100, 1), (100, 10), (100, 100)] {
+        measure(grants, nsgs, Start::AtOnce, &mut bars).await;
+    }
+    for nsgs in [1, 10, 100] {
+        measure(1000, nsgs, Start::Together, &mut bars).await;
+    }
+    if let Some(path) = plot {
+        let title =
+            "Open after acceptance or start (blue), shut after the end (green): median / 99th percentile";
+        std::fs::write(path, plot::svg(title, &bars)).unwrap();
     }
 }
 
-async fn measure(grants: usize, nsgs: usize) {
+async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) {
     let stack = Stack::start_on(&estate(nsgs)).await;
     let mut policies = JoinSet::new();
     for index in 0..nsgs {
@@ -72,12 +98,23 @@ async fn measure(grants: usize, nsgs: usize) {
     // Long enough that everything is open before the first one ends.
     let seconds = 10 + grants / 25;
     let before = stack.writes().len();
-    let mut asked = JoinSet::new();
+    let asking = Instant::now();
+    let start = Timestamp::now() + SignedDuration::from_secs(15 + i64::try_from(grants / 20).unwrap());
+    let start = Timestamp::from_second(start.as_second()).unwrap();
     let token = stack.token("bob");
+    let mut asked = JoinSet::new();
+    let mut cases = Vec::new();
     for index in 0..grants {
         let (vm, source) = (vm(index % nsgs), format!("198.18.{}.{}", index / 250, index % 250 + 1));
-        let body = json!({ "vm": vm, "ports": [{ "port": 22, "sources": [source] }],
+        let mut body = json!({ "vm": vm, "ports": [{ "port": 22, "sources": [source] }],
             "duration": format!("PT{seconds}S") });
+        if begin == Start::Together {
+            body["start"] = json!(start.to_string());
+            // People who plan ahead do not all ask at once.
+            while asked.len() >= 32 {
+                cases.push(asked.join_next().await.unwrap().unwrap());
+            }
+        }
         let request = stack.request(Method::POST, "/api/requests").bearer_auth(&token).json(&body);
         asked.spawn(async move {
             let answer = request.send().await.unwrap();
@@ -88,50 +125,90 @@ async fn measure(grants: usize, nsgs: usize) {
             Case { vm, source, request, accepted, opened: None, shut: None }
         });
     }
-    let mut cases = Vec::new();
+    let mut accepted_within = None;
     let started = Instant::now();
+    let mut written = usize::MAX;
     while cases.len() < grants || cases.iter().any(|case: &Case| case.opened.is_none()) {
         assert!(started.elapsed() < PATIENCE, "not open in time\n{}", stack.log());
         while let Some(case) = asked.try_join_next() {
             cases.push(case.unwrap());
+            written = usize::MAX;
         }
-        for case in cases.iter_mut().filter(|case| case.opened.is_none()) {
-            if passes(&stack, &case.source, &case.vm) {
-                case.opened = Some(case.accepted.elapsed());
+        if cases.len() == grants {
+            accepted_within.get_or_insert(asking.elapsed());
+        }
+        // Only a write to Azure opens anything.
+        let now = stack.writes().len();
+        if now != written {
+            written = now;
+            for case in cases.iter_mut().filter(|case| case.opened.is_none()) {
+                if passes(&stack, &case.source, &case.vm) {
+                    case.opened = Some(match begin {
+                        Start::AtOnce => case.accepted.elapsed(),
+                        Start::Together => since(start),
+                    });
+                }
             }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(GLANCE).await;
     }
     let opening = stack.writes().len() - before;
 
     let mut ends = Vec::new();
     for case in &cases {
-        let answer =
-            stack.call_as("bob", Method::GET, &format!("/api/requests/{}", case.request), None).await;
-        ends.push(answer.body["end"].as_str().unwrap().parse::<Timestamp>().unwrap());
+        ends.push(match begin {
+            Start::Together => start + SignedDuration::from_secs(i64::try_from(seconds).unwrap()),
+            Start::AtOnce => {
+                let path = format!("/api/requests/{}", case.request);
+                let answer = stack.call_as("bob", Method::GET, &path, None).await;
+                answer.body["end"].as_str().unwrap().parse().unwrap()
+            }
+        });
     }
     let before = stack.writes().len();
     let started = Instant::now();
+    let mut written = usize::MAX;
     while cases.iter().any(|case| case.shut.is_none()) {
         assert!(started.elapsed() < PATIENCE, "not shut in time\n{}", stack.log());
-        for (case, end) in cases.iter_mut().zip(&ends).filter(|(case, _)| case.shut.is_none()) {
-            if !passes(&stack, &case.source, &case.vm) {
-                case.shut = Some(Timestamp::now().duration_since(*end).try_into().unwrap_or_default());
+        let now = stack.writes().len();
+        if now != written {
+            written = now;
+            for (case, end) in cases.iter_mut().zip(&ends).filter(|(case, _)| case.shut.is_none()) {
+                if !passes(&stack, &case.source, &case.vm) {
+                    case.shut = Some(since(*end));
+                }
             }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(GLANCE).await;
     }
     let closing = stack.writes().len() - before;
     let opened: Vec<Duration> = cases.iter().filter_map(|case| case.opened).collect();
     let shut: Vec<Duration> = cases.iter().filter_map(|case| case.shut).collect();
+    let within = accepted_within.unwrap_or_default().as_secs_f64();
+    let begins = if begin == Start::Together { "together" } else { "at once" };
     println!(
-        "| {grants} | {nsgs} | {} | {} | {} | {} | {opening} | {closing} |",
+        "| {grants} | {nsgs} | {begins} | {within:.1} | {} | {} | {} | {} | {opening} | {} | {closing} | {} |",
         percentile(&opened, 50),
         percentile(&opened, 99),
         percentile(&shut, 50),
-        percentile(&shut, 99)
+        percentile(&shut, 99),
+        6 * nsgs,
+        2 * nsgs,
     );
+    for (what, figures, colour) in [("open", &opened, "#1f77b4"), ("shut", &shut, "#2ca02c")] {
+        bars.push(Bar {
+            name: format!("{grants} on {nsgs} NSGs, {begins}: {what}"),
+            median: percentile(figures, 50),
+            most: percentile(figures, 99),
+            colour,
+        });
+    }
     stack.stop().await;
+}
+
+/// How long ago a moment was; nothing for one that is to come.
+fn since(moment: Timestamp) -> Duration {
+    Timestamp::now().duration_since(moment).try_into().unwrap_or_default()
 }
 
 fn percentile(figures: &[Duration], percent: usize) -> u128 {

@@ -1,5 +1,6 @@
 //! `start HANDLER BARE`: how long the handler takes from spawn to its first 200 on `GET /` and to the answer to
-//! its first queue invocation, and how much memory it has then, against a bare axum handler, in turn, in one run.
+//! its first queue invocation, how much memory it has then, and how much CPU time each further invocation takes, against
+//! a bare axum handler, in turn, in one run.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -18,7 +19,15 @@ struct Run {
     ready: Duration,
     invoked: Duration,
     resident_kib: u64,
+    /// CPU time of the process for each of [`INVOCATIONS`], user and system.
+    cpu_each: Duration,
 }
+
+/// How many invocations share the CPU time that is measured: the kernel counts it in hundredths of a second.
+const INVOCATIONS: u32 = 1000;
+
+/// A hundredth of a second: `USER_HZ`, the unit of `/proc/PID/stat`, is 100 on every Linux.
+const TICK: Duration = Duration::from_millis(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     row("spawn to first queue invocation answered, ms", &ours, &theirs, |run| {
         run.invoked.as_secs_f64() * 1e3
     });
+    row("CPU time of each further invocation, µs", &ours, &theirs, |run| run.cpu_each.as_secs_f64() * 1e6);
     #[expect(clippy::cast_precision_loss, reason = "kibibytes of a small process")]
     row("resident memory then, MB", &ours, &theirs, |run| run.resident_kib as f64 * 1024.0 / 1e6);
     Ok(())
@@ -120,7 +130,24 @@ fn measure(child: &Child, started: Instant, port: u16, function: &str) -> Result
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok())
         .ok_or("no VmRSS in /proc")?;
-    Ok(Run { ready, invoked, resident_kib })
+    let before = cpu_time(child.id())?;
+    for _ in 0..INVOCATIONS {
+        if ask(port, &invocation)? != Some(200) {
+            return Err("a further invocation was not answered 200".into());
+        }
+    }
+    let cpu_each = (cpu_time(child.id())? - before) / INVOCATIONS;
+    Ok(Run { ready, invoked, resident_kib, cpu_each })
+}
+
+/// What `getrusage` tells a process of itself: the CPU time of all its threads, user and system.
+fn cpu_time(process: u32) -> Result<Duration, Box<dyn Error>> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name, in parentheses, may hold anything; the fields after it begin with the third.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
+    let ticks: Vec<u32> =
+        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(TICK * ticks.iter().sum())
 }
 
 /// Sends a request and reads the answer's status; `None` while nobody listens.

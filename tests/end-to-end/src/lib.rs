@@ -87,6 +87,7 @@ pub struct Stack {
     log: Arc<Mutex<Vec<String>>>,
     client: reqwest::Client,
     events: tokio::task::JoinHandle<()>,
+    options: Options,
 }
 
 /// The app settings that the handler needs in front of a simulated Azure at `azure`.
@@ -150,7 +151,7 @@ impl Stack {
             eprintln!("{line}");
             lines.lock().unwrap().push(line);
         }));
-        let host = FunctionsHost::start(options).await.unwrap();
+        let host = FunctionsHost::start(options.clone()).await.unwrap();
         host.ready().await.unwrap();
         let client = reqwest::Client::new();
         let events = tokio::spawn(deliver_events(
@@ -158,12 +159,37 @@ impl Stack {
             client.clone(),
             format!("http://{service_bus}/vm-events/messages"),
         ));
-        let stack = Stack { host, azure, azurite, log, client, events };
+        let stack = Stack { host, azure, azurite, log, client, events, options };
+        stack.answers().await;
         stack
-            .eventually("the handler has initialised", Duration::from_secs(20), async |stack| {
-                stack.call(Method::GET, "/api/health", None, None).await.status == StatusCode::OK
-            })
-            .await;
+    }
+
+    async fn answers(&self) {
+        self.eventually("the handler has initialised", Duration::from_secs(20), async |stack| {
+            stack.call(Method::GET, "/api/health", None, None).await.status == StatusCode::OK
+        })
+        .await;
+    }
+
+    /// Stops the host with all the messages of its bus, and starts another on the same store and the same Azure. The
+    /// addresses of Ajar and of the bus are others then.
+    pub async fn with_another_host(self) -> Stack {
+        let Stack { host, azure, azurite, log, client, events, mut options } = self;
+        host.stop().await;
+        events.abort();
+        let service_bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        options.service_bus_listen = service_bus;
+        // The last of several values for one name is the one that counts.
+        options.environment.push(("AJAR_SERVICE_BUS_ENDPOINT".into(), format!("http://{service_bus}")));
+        let events = tokio::spawn(deliver_events(
+            azure.simulator(),
+            client.clone(),
+            format!("http://{service_bus}/vm-events/messages"),
+        ));
+        let host = FunctionsHost::start(options.clone()).await.unwrap();
+        host.ready().await.unwrap();
+        let stack = Stack { host, azure, azurite, log, client, events, options };
+        stack.answers().await;
         stack
     }
 
