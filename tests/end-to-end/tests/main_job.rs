@@ -202,7 +202,7 @@ async fn with_the_bus_down_the_sweep_still_shuts() {
 }
 
 #[tokio::test]
-async fn with_the_store_down_nothing_opens_and_what_has_ended_is_shut() {
+async fn with_the_store_down_nothing_opens_and_every_deny_stands() {
     let mut stack = Stack::start().await;
     stack.protect("web-1").await;
     let request = stack.ask("web-1", BOB, "PT5S").await;
@@ -214,10 +214,9 @@ async fn with_the_store_down_nothing_opens_and_what_has_ended_is_shut() {
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
     assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
     assert!(!stack.passes(NEIGHBOUR, "web-1", 22).await);
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    // The sweep says that it could not do all its work; what is past its described end it has shut.
+    // The sweep says that it could not do all its work. What is past its described end it shuts five minutes after
+    // it, so that a short outage cuts nobody: `ajar-access` tests that under a clock of its own.
     let _ = stack.host.run_timer("sweep_expired").await;
-    assert!(!stack.passes(BOB, "web-1", 22).await, "{}", stack.log());
     assert!(!stack.passes(NEIGHBOUR, "web-1", 22).await, "the deny stands");
     stack.stop().await;
 }

@@ -28,7 +28,7 @@ fn url(azure: &Running, path: &str) -> String {
 #[tokio::test]
 async fn a_rule_is_opened_probed_and_closed() {
     let (azure, client) = start().await;
-    let token = token(&azure, &client, "ajar-identity").await;
+    let token = token(&azure, &client, "dave").await;
     let path = url(&azure, &network("networkSecurityGroups/db-subnet-nsg/securityRules/ajar-1"));
     let probe = async || {
         let body =
@@ -67,7 +67,7 @@ async fn without_a_token_nothing_is_shown() {
 #[tokio::test]
 async fn a_dropped_connection_has_no_answer_and_its_effect_stays() {
     let (azure, client) = start().await;
-    let token = token(&azure, &client, "ajar-identity").await;
+    let token = token(&azure, &client, "dave").await;
     let path = url(&azure, &network("networkSecurityGroups/web-nsg/securityRules/ajar-1"));
     let fault = json!({"match": {"method": "PUT"}, "kind": "drop_after"});
     client.post(format!("{}/sim/faults", azure.base_url())).json(&fault).send().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_dropped_connection_has_no_answer_and_its_effect_stays() {
 #[tokio::test]
 async fn what_a_client_gave_up_on_still_happens() {
     let (azure, client) = start().await;
-    let token = token(&azure, &client, "ajar-identity").await;
+    let token = token(&azure, &client, "dave").await;
     let path = url(&azure, &network("networkSecurityGroups/web-nsg/securityRules/ajar-1"));
     let fault = json!({"match": {"method": "PUT"}, "kind": "delay", "delayMs": 200});
     client.post(format!("{}/sim/faults", azure.base_url())).json(&fault).send().await.unwrap();

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 pub(crate) const SAMPLE: &str = include_str!("../../../sample-estate.json");
 pub(crate) const SUBSCRIPTION: &str = "/subscriptions/11111111-1111-1111-1111-111111111111";
 pub(crate) const GROUP: &str = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/demo-rg";
-pub(crate) const APP: &str = "ajar-identity";
+/// Who calls unless a test says otherwise: a Contributor, since Ajar's own role reads no single rule.
+pub(crate) const OPERATOR: &str = "dave";
 
 pub(crate) fn network(rest: &str) -> String {
     format!("{GROUP}/providers/Microsoft.Network/{rest}")
@@ -35,9 +36,9 @@ impl Machine {
         Self { azure, clock }
     }
 
-    /// A call as the application's identity.
+    /// A call as the operator.
     pub(crate) fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> Response {
-        self.call_as(APP, method, path, body)
+        self.call_as(OPERATOR, method, path, body)
     }
 
     pub(crate) fn call_as(&mut self, who: &str, method: Method, path: &str, body: Option<Value>) -> Response {
@@ -66,7 +67,7 @@ impl Machine {
         let url = response.headers["azure-asyncoperation"].to_str().unwrap();
         let path = url.strip_prefix("http://127.0.0.1:7072").unwrap();
         let request = Request::new(Method::GET, path);
-        self.azure.handle_as(APP, &request).answer().unwrap().value().clone()
+        self.azure.handle_as(OPERATOR, &request).answer().unwrap().value().clone()
     }
 
     /// Whether a packet arrives, and the rules that decided.
