@@ -79,7 +79,7 @@ impl Wake for Ready {
 const FUNCTION_TIMEOUT: u64 = 5 * MINUTE;
 /// How long the referee waits after the last access ended before it wants everything gone: a due row whose change never
 /// came is kept for an hour.
-const CALM: u64 = 70 * MINUTE;
+const CALM: u64 = 95 * MINUTE;
 const TICK: u64 = 5_000;
 /// Far more events than any run has.
 const MOST_EVENTS: u64 = 5_000_000;

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 pub(crate) const SAMPLE: &str = include_str!("../../../sample-estate.json");
 pub(crate) const SUBSCRIPTION: &str = "/subscriptions/11111111-1111-1111-1111-111111111111";
 pub(crate) const GROUP: &str = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/demo-rg";
-/// Who calls unless a test says otherwise: a Contributor, since Ajar's own role reads no single rule.
-pub(crate) const OPERATOR: &str = "dave";
+pub(crate) const APP: &str = "ajar-identity";
 
 pub(crate) fn network(rest: &str) -> String {
     format!("{GROUP}/providers/Microsoft.Network/{rest}")
@@ -26,8 +25,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// The sample estate, in which the application may also read what Ajar has no use for: rules one by one, groups and subscriptions.
     pub(crate) fn new() -> Self {
-        Self::of(SAMPLE)
+        let own = "\"Microsoft.Network/networkSecurityGroups/read\",";
+        let more = "\"Microsoft.Network/networkSecurityGroups/securityRules/read\", \
+                    \"Microsoft.Resources/subscriptions/read\", \
+                    \"Microsoft.Resources/subscriptions/resourceGroups/read\",";
+        assert!(SAMPLE.contains(own), "the application's role is in the sample estate");
+        Self::of(&SAMPLE.replace(own, &format!("{own} {more}")))
     }
 
     pub(crate) fn of(estate: &str) -> Self {
@@ -36,9 +41,9 @@ impl Machine {
         Self { azure, clock }
     }
 
-    /// A call as the operator.
+    /// A call as the application's identity.
     pub(crate) fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> Response {
-        self.call_as(OPERATOR, method, path, body)
+        self.call_as(APP, method, path, body)
     }
 
     pub(crate) fn call_as(&mut self, who: &str, method: Method, path: &str, body: Option<Value>) -> Response {
@@ -67,7 +72,7 @@ impl Machine {
         let url = response.headers["azure-asyncoperation"].to_str().unwrap();
         let path = url.strip_prefix("http://127.0.0.1:7072").unwrap();
         let request = Request::new(Method::GET, path);
-        self.azure.handle_as(OPERATOR, &request).answer().unwrap().value().clone()
+        self.azure.handle_as(APP, &request).answer().unwrap().value().clone()
     }
 
     /// Whether a packet arrives, and the rules that decided.

@@ -6,7 +6,7 @@ use azure_simulator::{Bucket, Reaction, Request};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::machine::{GROUP, Machine, OPERATOR, SUBSCRIPTION, machine, network, rule};
+use crate::machine::{APP, GROUP, Machine, SUBSCRIPTION, machine, network, rule};
 
 fn sim(azure: &mut Machine, method: Method, path: &str, body: Option<Value>) -> azure_simulator::Response {
     let mut request = Request::new(method, path);
@@ -25,7 +25,7 @@ fn pages_together_hold_everything_once() {
     let mut names = Vec::new();
     let mut sizes = Vec::new();
     loop {
-        let page = azure.azure.handle_as(OPERATOR, &Request::new(Method::GET, &next)).answer().unwrap();
+        let page = azure.azure.handle_as(APP, &Request::new(Method::GET, &next)).answer().unwrap();
         let value = page.value()["value"].as_array().unwrap().clone();
         sizes.push(value.len());
         names.extend(value.iter().map(|one| one["name"].as_str().unwrap().to_owned()));
@@ -50,7 +50,7 @@ fn a_filter_survives_the_next_link() {
     let first = azure.get(&path);
     let link = first.value()["nextLink"].as_str().unwrap().to_owned();
     let link = link.strip_prefix("http://127.0.0.1:7072").unwrap();
-    let second = azure.azure.handle_as(OPERATOR, &Request::new(Method::GET, link)).answer().unwrap();
+    let second = azure.azure.handle_as(APP, &Request::new(Method::GET, link)).answer().unwrap();
     assert_eq!(second.status, StatusCode::OK);
     assert!(link.contains("filter=atScope"), "{link}");
     assert_ne!(first.value()["value"][0]["id"], second.value()["value"][0]["id"]);
@@ -68,17 +68,17 @@ fn an_empty_bucket_refills_with_time() {
     let mut azure = Machine::new();
     azure.azure.switches_mut().throttle.reads = Bucket { capacity: 2, per_second: 1 };
     let read = |azure: &mut Machine, who: &str| azure.call_as(who, Method::GET, &machine("web-1"), None);
-    assert_eq!(read(&mut azure, OPERATOR).status, StatusCode::OK);
-    assert_eq!(read(&mut azure, OPERATOR).status, StatusCode::OK);
-    let refused = read(&mut azure, OPERATOR);
+    assert_eq!(read(&mut azure, APP).status, StatusCode::OK);
+    assert_eq!(read(&mut azure, APP).status, StatusCode::OK);
+    let refused = read(&mut azure, APP);
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(read(&mut azure, "carol").status, StatusCode::OK, "another principal has its own bucket");
     let write = azure.put(&network("networkSecurityGroups/web-nsg/securityRules/new"), rule(json!({})));
     assert_eq!(write.status, StatusCode::CREATED, "writes have their own bucket");
     azure.clock.advance(Duration::from_secs(1));
-    assert_eq!(read(&mut azure, OPERATOR).status, StatusCode::OK);
-    assert_eq!(read(&mut azure, OPERATOR).status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(read(&mut azure, APP).status, StatusCode::OK);
+    assert_eq!(read(&mut azure, APP).status, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[test]
@@ -104,10 +104,10 @@ fn a_dropped_connection_may_come_before_or_after_the_effect() {
     let request =
         Request::new(Method::PUT, &format!("{path}?api-version=2024-05-01")).with_json(&rule(json!({})));
     sim(&mut azure, Method::POST, "/sim/faults", Some(json!({"kind": "drop_before"})));
-    assert_eq!(azure.azure.handle_as(OPERATOR, &request), Reaction::Drop);
+    assert_eq!(azure.azure.handle_as(APP, &request), Reaction::Drop);
     assert_eq!(azure.get(&path).status, StatusCode::NOT_FOUND);
     sim(&mut azure, Method::POST, "/sim/faults", Some(json!({"kind": "drop_after"})));
-    assert_eq!(azure.azure.handle_as(OPERATOR, &request), Reaction::Drop);
+    assert_eq!(azure.azure.handle_as(APP, &request), Reaction::Drop);
     assert_eq!(azure.get(&path).status, StatusCode::OK);
 }
 
