@@ -2,7 +2,7 @@
 
 use crate::adapters::World;
 use crate::{
-    compliance_step, compliance_sweep, evaluate_vm, notify, process_request, reconcile, sweep_expired,
+    cause, compliance_step, compliance_sweep, evaluate_vm, notify, process_request, reconcile, sweep_expired,
 };
 use ajar_access::Ajar;
 use custom_handler::Functions;
@@ -14,11 +14,30 @@ pub(crate) fn functions(World { ajar, authenticator, front_end }: World) -> Func
     let (notifications, estate, steps) = (with(&ajar), with(&ajar), with(&ajar));
     Functions::new()
         .http(ajar_http_api::router(ajar, authenticator, front_end))
-        .queue("evaluate_vm", move |message, _| evaluate_vm::run(events.clone(), message))
-        .queue("process_request", move |message, _| process_request::run(requests.clone(), message))
-        .queue("reconcile", move |message, _| reconcile::run(points.clone(), message))
-        .queue("notify", move |message, _| notify::run(notifications.clone(), message))
-        .queue("compliance_step", move |message, _| compliance_step::run(steps.clone(), message))
+        .queue("evaluate_vm", move |message, invocation| {
+            let ajar = events.clone();
+            cause::of_message(message, invocation, "evaluate_vm", |message| evaluate_vm::run(ajar, message))
+        })
+        .queue("process_request", move |message, invocation| {
+            let ajar = requests.clone();
+            cause::of_message(message, invocation, "process_request", |message| {
+                process_request::run(ajar, message)
+            })
+        })
+        .queue("reconcile", move |message, invocation| {
+            let ajar = points.clone();
+            cause::of_message(message, invocation, "reconcile", |message| reconcile::run(ajar, message))
+        })
+        .queue("notify", move |message, invocation| {
+            let ajar = notifications.clone();
+            cause::of_message(message, invocation, "notify", |message| notify::run(ajar, message))
+        })
+        .queue("compliance_step", move |message, invocation| {
+            let ajar = steps.clone();
+            cause::of_message(message, invocation, "compliance_step", |message| {
+                compliance_step::run(ajar, message)
+            })
+        })
         .timer("compliance_sweep", move |event, _| compliance_sweep::run(estate.clone(), event))
         .timer("sweep_expired", move |event, _| sweep_expired::run(sweeps.clone(), event))
 }

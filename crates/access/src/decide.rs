@@ -4,10 +4,12 @@
 
 use crate::Ajar;
 use crate::close;
+use crate::correlation;
 use crate::due::{self, DueRef, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Opened, Step};
 use crate::life_cycle::{CloseReason, Event, Status};
+use crate::metrics::{self, Metric};
 use crate::notification::Happened;
 use crate::permission::{self, Operation};
 use crate::point::{self, Grant, StoreOrAccess, grant_row};
@@ -38,7 +40,22 @@ const ATTEMPTS: usize = 20;
 /// the same call later goes on from there.
 pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
     let opened = history::open(ajar, id).await?;
-    let Some(mut request) = opened.request().cloned() else { return Ok(()) };
+    let Some(request) = opened.request().cloned() else { return Ok(()) };
+    match request.correlation {
+        // The sweep comes without the id that the message would have had.
+        Some(cause) if correlation::current() != Some(cause) => {
+            correlation::within(cause, "decide", decide_opened(ajar, id, opened, request)).await
+        }
+        _ => decide_opened(ajar, id, opened, request).await,
+    }
+}
+
+async fn decide_opened(
+    ajar: &Ajar,
+    id: &RequestId,
+    opened: Opened<'_>,
+    mut request: AccessRequest,
+) -> Result<(), AccessError> {
     let mut place = Place::Unknown;
     let guard = request.guard.clone();
     let early = too_early(&request, ajar.ports.clock.now());
@@ -50,7 +67,7 @@ pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
                 place = known;
                 begun
             }
-            (Err(reason), _) => deny(opened, reason).await?.unwrap_or(request),
+            (Err((by, reason)), _) => deny(opened, by, reason).await?.unwrap_or(request),
         };
     } else {
         drop(opened);
@@ -93,8 +110,11 @@ fn too_early(request: &AccessRequest, now: Timestamp) -> Option<Timestamp> {
     request.wish.not_before.filter(|start| now < *start - LEAD)
 }
 
-/// The policy that allows the request now, or why none does.
-async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPolicy, String>, AccessError> {
+/// The policy that allows the request now, or what refuses it and why.
+async fn authorise(
+    ajar: &Ajar,
+    request: &AccessRequest,
+) -> Result<Result<JitPolicy, (&'static str, String)>, AccessError> {
     let vm = &request.wish.vm;
     let (permitted, policy) = futures::join!(
         permission::require_now(ajar, &request.requester, vm, Operation::Request),
@@ -102,20 +122,24 @@ async fn authorise(ajar: &Ajar, request: &AccessRequest) -> Result<Result<JitPol
     );
     match permitted {
         Ok(()) => {}
-        Err(AccessError::Forbidden(reason)) => return Ok(Err(reason)),
+        Err(AccessError::Forbidden(reason)) => return Ok(Err(("role", reason))),
         Err(error) => return Err(error),
     }
     let policy = match policy? {
         Some(stored) if stored.content.state == PolicyState::Enabled => stored.content,
-        _ => return Ok(Err(format!("{} has no JIT policy in force any more", vm.name()))),
+        _ => return Ok(Err(("policy", format!("{} has no JIT policy in force any more", vm.name())))),
     };
     match request.wish.check_against(&policy) {
         Ok(()) => Ok(Ok(policy)),
-        Err(error) => Ok(Err(format!("the JIT policy does not allow it any more: {error}"))),
+        Err(error) => Ok(Err(("policy", format!("the JIT policy does not allow it any more: {error}")))),
     }
 }
 
-async fn deny(opened: Opened<'_>, reason: String) -> Result<Option<AccessRequest>, AccessError> {
+async fn deny(
+    opened: Opened<'_>,
+    by: &'static str,
+    reason: String,
+) -> Result<Option<AccessRequest>, AccessError> {
     let denied = opened
         .update(|request| {
             if request.apply(Event::Denied).is_err() {
@@ -127,6 +151,7 @@ async fn deny(opened: Opened<'_>, reason: String) -> Result<Option<AccessRequest
         })
         .await?;
     if let Some(request) = &denied {
+        metrics::count(Metric::Decisions, by);
         tracing::info!(request = %request.id, reason, "access denied");
     }
     Ok(denied)
@@ -175,7 +200,7 @@ async fn begin(
         .map_or(start + request.wish.duration, |absolute| absolute.min(start + request.wish.duration));
     if end <= start {
         let reason = "the end that was asked for is past".to_owned();
-        return Ok((deny(opened, reason).await?.unwrap_or(request), Place::Unknown));
+        return Ok((deny(opened, "past", reason).await?.unwrap_or(request), Place::Unknown));
     }
     let (_, reminder) =
         futures::try_join!(role_loss::note_next_look(ajar, id), remind::note(ajar, id, (start, end), now),)?;
@@ -207,6 +232,7 @@ async fn begin(
         .await?;
     if let Some(updated) = &updated {
         remind::schedule(ajar, updated).await;
+        metrics::count(Metric::Decisions, "granted");
         tracing::info!(request = %id, vm = %updated.wish.vm, %end, "access granted");
     }
     Ok((updated.unwrap_or(request), begun))

@@ -78,6 +78,18 @@ impl AccessError {
         }
     }
 
+    /// What kind of answer it is, in one word, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            AccessError::Invalid { .. } => "invalid",
+            AccessError::Forbidden(_) => "forbidden",
+            AccessError::NotFound(_) => "not_found",
+            AccessError::Conflict { .. } => "conflict",
+            AccessError::Unavailable { .. } => "unavailable",
+            AccessError::Internal { .. } => "internal",
+        }
+    }
+
     /// The whole story, for the log.
     pub fn log_text(&self) -> String {
         match self {

@@ -38,7 +38,7 @@ fn partition() -> Key {
 /// Leaves a heartbeat. That it could not be left is what its absence says.
 pub(crate) async fn leave(ajar: &Ajar, sweep: &str, due: usize, failed: usize) {
     let heartbeat = Heartbeat { at: ajar.ports.clock.now(), due, failed };
-    tracing::info!(sweep, due, failed, metric = "sweep", "a sweep ended");
+    tracing::info!(sweep, due, failed, "a sweep ended");
     let left = async {
         let change = Change::Put { row: Key::new([sweep]), document: encode(&heartbeat)? };
         ajar.ports.store.commit(Table::Cursors, &partition(), &[change]).await?;

@@ -7,6 +7,7 @@ use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::lease::{self, Held};
 use crate::life_cycle::Status;
+use crate::metrics::{self, Metric};
 use crate::notification::Happened;
 use crate::point::{self, Originals, PointRows};
 use crate::ports::azure::{AzureError, WriteOutcome};
@@ -320,6 +321,7 @@ fn goes_on(point: &ResourceId, outcome: Result<WriteOutcome, AzureError>) -> Res
         Ok(WriteOutcome::Done) => Ok(Written::Done),
         Ok(WriteOutcome::Running(operation)) => Ok(Written::Running(operation)),
         Err(AzureError::Conflict(reason)) => {
+            metrics::count(Metric::ReconcileConflicts, "");
             tracing::info!(%point, reason, "somebody else changed the point; it is read and planned again");
             Ok(Written::Superseded)
         }

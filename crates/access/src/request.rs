@@ -1,5 +1,6 @@
 //! Access requests: what is asked for, whether a policy allows it, and how far it has come.
 
+use crate::correlation::CorrelationId;
 use crate::document::Document;
 use crate::due::DueRef;
 use crate::error::AccessError;
@@ -161,6 +162,9 @@ pub struct AccessRequest {
     pub points: Vec<RequestPoint>,
     /// How many entries its history has.
     pub history: u32,
+    /// What joins it to the call that made it and to what it causes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<CorrelationId>,
     /// The row that guards its decision.
     pub(crate) guard: Option<DueRef>,
 }

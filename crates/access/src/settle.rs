@@ -7,6 +7,7 @@ use crate::due::{self, DueRef, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::{Event, Status};
+use crate::metrics::{self, Metric};
 use crate::notification::Happened;
 use crate::point::{self, Grant, PointRows, ProjectedPolicy, grant_row, policy_row};
 use crate::policy_store;
@@ -56,6 +57,10 @@ pub(crate) async fn settle(
             news.push(record(ajar, stored, point, PointStatus::Shut));
         } else if grant.start <= now && (!grant.seen_open || !grant.dues.iter().all(|due| is_end(grant, due)))
         {
+            if !grant.seen_open {
+                let since = now.duration_since(grant.start);
+                metrics::measure(Metric::TimeToOpen, since.as_secs_f64());
+            }
             news.push(record(ajar, stored, point, PointStatus::Open));
         }
     }

@@ -1,11 +1,13 @@
 //! Asking for access: check, store, and leave the decision to the queue.
 
 use crate::Ajar;
+use crate::correlation;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::keys::Key;
 use crate::life_cycle::Status;
+use crate::metrics::{self, Metric};
 use crate::notification::Happened;
 use crate::permission::{self, Operation};
 use crate::policy;
@@ -40,13 +42,20 @@ pub(crate) async fn submit_in(
     input: &RequestInput,
     group: Option<String>,
 ) -> Result<AccessRequest, AccessError> {
-    let vm = policy::parse_vm("vm", &input.vm)?;
-    let policy = authorised_policy(ajar, caller, &vm).await?;
-    let wish = input.wish(&policy.terms)?;
-    let now = ajar.ports.clock.now();
-    wish.check_start(now)?;
-    let id = RequestId::new(&wish.vm, now, &ajar.ports.ids.fresh());
-    store(ajar, caller, id, wish, &policy, group).await
+    let taken = async {
+        let vm = policy::parse_vm("vm", &input.vm)?;
+        let policy = authorised_policy(ajar, caller, &vm).await?;
+        let wish = input.wish(&policy.terms)?;
+        let now = ajar.ports.clock.now();
+        wish.check_start(now)?;
+        let id = RequestId::new(&wish.vm, now, &ajar.ports.ids.fresh());
+        store(ajar, caller, id, wish, &policy, group).await
+    }
+    .await;
+    if let Err(error) = &taken {
+        metrics::count(Metric::Requests, error.kind());
+    }
+    taken
 }
 
 /// The same for a wish that was made another way and has an id; `policy` is the VM's, as [`authorised_policy`]
@@ -98,11 +107,13 @@ async fn store(
         reminded: None,
         points: Vec::new(),
         history: 0,
+        correlation: correlation::current(),
         guard: Some(guard),
     };
     let step = Step::by(caller, format!("asked for access: {what}")).telling(Happened::Asked);
     opened.create(request.clone(), step).await?;
     send::send_request(ajar, &id, None).await;
+    metrics::count(Metric::Requests, "accepted");
     tracing::info!(request = %id, requester = caller.object_id, vm = %request.wish.vm, "access requested");
     Ok(request)
 }

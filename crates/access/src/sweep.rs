@@ -3,6 +3,7 @@
 use crate::Ajar;
 use crate::compliance;
 use crate::configure;
+use crate::correlation::{self, CorrelationId};
 use crate::decide;
 use crate::document::{Document, stored};
 use crate::due::{self, Due, DueRef, GUARD_DELAY, ORPHAN_KEPT, Task};
@@ -11,6 +12,7 @@ use crate::evaluate;
 use crate::heartbeat;
 use crate::history;
 use crate::life_cycle::Status;
+use crate::metrics::{self, Metric};
 use crate::outbox;
 use crate::policy_store;
 use crate::ports::store::{Range, Table};
@@ -105,13 +107,9 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
         report.overdue += worked.overdue;
     }
     tracing::info!(due = report.due, done = report.done, failed = report.failed, "swept");
-    tracing::info!(metric = "ajar.sweep.due", value = report.due, "rows that were due");
-    tracing::info!(metric = "ajar.sweep.lag", value = lag, "seconds by which the oldest due row was late");
-    tracing::info!(
-        metric = "ajar.grants.overdue",
-        value = report.overdue,
-        "ends that could not be carried out"
-    );
+    metrics::measure(Metric::SweepLag, lag as f64);
+    metrics::measure(Metric::OverdueGrants, report.overdue as f64);
+    metrics::count(Metric::SweepHeartbeat, "");
     heartbeat::leave(ajar, heartbeat::SWEEP_EXPIRED, report.due, report.failed).await;
     Ok(report)
 }
@@ -152,16 +150,15 @@ async fn work_through(ajar: &Ajar, groups: Vec<Vec<DueRef>>, started: Timestamp,
             if now.duration_since(started) > LONGEST || is_paused {
                 return Worked { overdue: overdue(&group, now), ..Worked::default() };
             }
-            match work(ajar, &group).await {
+            let done = match CorrelationId::parse(&ajar.ports.ids.fresh()) {
+                Ok(id) => correlation::within(id, "sweep", work(ajar, &group)).await,
+                Err(_) => work(ajar, &group).await,
+            };
+            match done {
                 Ok(done) => Worked { done, ..Worked::default() },
                 Err(error) => {
                     if let (Some(name), Some(wait)) = (subscription, error.asked_to_wait()) {
-                        tracing::warn!(
-                            metric = "ajar.arm.throttled",
-                            value = 1,
-                            name,
-                            "Azure wants to be left alone"
-                        );
+                        tracing::warn!(name, "Azure wants to be left alone");
                         pauses.begin(&name, now + wait);
                     }
                     let overdue = overdue(&group, now);

@@ -169,6 +169,14 @@ impl Bus for FakeBus {
         lock(&self.waiting).push((queue, message));
         if verdict == Verdict::LoseTheAnswer { Err(unavailable()) } else { Ok(()) }
     }
+
+    async fn reach(&self) -> Result<(), BusError> {
+        let is_down = self.is_down.load(Ordering::SeqCst);
+        if is_down || self.budget.spend() != Verdict::Succeed {
+            return Err(BusError::Unavailable { reason: "made to fail".into(), retry_after: None });
+        }
+        Ok(())
+    }
 }
 
 /// Believes a token that is the name of a user of the sample estate.
@@ -182,6 +190,10 @@ impl Authenticator for FakeAuthenticator {
             "alice" | "bob" | "carol" | "mallory" => Ok(user(token)),
             _ => Err(AuthenticationError::Rejected("the token is not one of the sample users".into())),
         }
+    }
+
+    async fn ready(&self) -> Result<(), AuthenticationError> {
+        Ok(())
     }
 }
 

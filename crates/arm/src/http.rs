@@ -3,12 +3,15 @@
 use std::error::Error;
 use std::time::Duration;
 
+use ajar_access::correlation;
+use ajar_access::metrics::{self, Metric};
 use ajar_access::ports::azure::AzureError;
 use ajar_access::ports::identity::AuthenticationError;
 use jiff::SignedDuration;
 use reqwest::header::{HeaderName, IF_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Url};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::failure::{ErrorBody, of_status, unreadable};
 use crate::resource_manager::ResourceManager;
@@ -17,6 +20,7 @@ use crate::resource_manager::ResourceManager;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest answer that is read: a page of large NSGs is a few MiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+const CORRELATION: HeaderName = HeaderName::from_static("x-ms-correlation-request-id");
 const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 
 /// A request. It has no retries of its own: whether to repeat depends on what it does.
@@ -61,6 +65,11 @@ pub(crate) struct Refusal {
 impl ResourceManager {
     /// Sends `call` once.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        let span = tracing::info_span!("arm", method = %call.method, resource = call.what);
+        self.exchange(call).instrument(span).await
+    }
+
+    async fn exchange(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
         let answered = |error| Refusal { unanswered: false, error };
         let token = self.tokens.token(&self.endpoint.audience()).await.map_err(|error| {
             answered(match error {
@@ -81,6 +90,10 @@ impl ResourceManager {
         if let Some(etag) = call.if_match {
             request = request.header(IF_MATCH, etag);
         }
+        // Azure's activity log shows it beside what the request did.
+        if let Some(id) = correlation::current() {
+            request = request.header(CORRELATION, id.to_string());
+        }
         let mut response = request.send().await.map_err(|error| Refusal {
             unanswered: !error.is_timeout() && (error.is_connect() || error.is_request()),
             error: no_answer(call.what, error),
@@ -92,6 +105,11 @@ impl ResourceManager {
         let (async_operation, location) = (header(&ASYNC_OPERATION), header(&LOCATION));
         let retry_after = header(&RETRY_AFTER).as_deref().and_then(seconds);
         let status = response.status().as_u16();
+        match status {
+            429 => metrics::count(Metric::ArmThrottled, ""),
+            401 | 403 => metrics::count(Metric::ArmForbidden, ""),
+            _ => {}
+        }
 
         let mut bytes = Vec::new();
         while let Some(chunk) =

@@ -43,6 +43,25 @@ impl HttpClient for SdkTransport {
 }
 
 impl SdkTransport {
+    /// Whether there is a token for the namespace and something answers at its address. Leave to send would only show
+    /// by sending.
+    pub(crate) async fn reach(&self) -> Result<(), SendFailure> {
+        let token = self.token().await?;
+        let request = self.client.get(self.namespace.address("/")).timeout(TIMEOUT).bearer_auth(token);
+        let status = request.send().await.map_err(SendFailure::of_transport)?.status();
+        if status.is_server_error() {
+            return Err(SendFailure::of_status(status.as_u16(), None, "/"));
+        }
+        Ok(())
+    }
+
+    async fn token(&self) -> Result<String, SendFailure> {
+        self.tokens.token(RESOURCE).await.map_err(|error| match error {
+            AuthenticationError::Rejected(reason) => SendFailure { again: Again::Never, reason },
+            AuthenticationError::Unavailable(reason) => SendFailure { again: Again::Later(None), reason },
+        })
+    }
+
     async fn send(&self, request: &Request) -> Result<Response, SendFailure> {
         let Body::Bytes(body) = request.body().clone() else {
             return Err(SendFailure {
@@ -50,10 +69,7 @@ impl SdkTransport {
                 reason: "a streamed body cannot be sent".to_owned(),
             });
         };
-        let token = self.tokens.token(RESOURCE).await.map_err(|error| match error {
-            AuthenticationError::Rejected(reason) => SendFailure { again: Again::Never, reason },
-            AuthenticationError::Unavailable(reason) => SendFailure { again: Again::Later(None), reason },
-        })?;
+        let token = self.token().await?;
 
         let path = request.url().path();
         let mut outgoing =

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ajar_access::correlation;
 use ajar_access::ports::bus::{Bus, BusError, Message, Queue};
 use ajar_access::ports::identity::Tokens;
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ const MAX_ID_CHARACTERS: usize = 128;
 /// Sends to the queues of one Service Bus namespace, as Ajar's own identity.
 #[derive(Debug, Clone)]
 pub struct ServiceBus {
-    transport: Arc<dyn HttpClient>,
+    transport: Arc<SdkTransport>,
 }
 
 impl ServiceBus {
@@ -48,6 +49,7 @@ impl Bus for ServiceBus {
             content_type: Some("application/json".to_owned()),
             broker_properties: Some(SettableBrokerProperties {
                 message_id: Some(message.id),
+                correlation_id: correlation::current().map(|id| id.to_string()),
                 scheduled_enqueue_time_utc: scheduled,
                 ..SettableBrokerProperties::default()
             }),
@@ -55,7 +57,8 @@ impl Bus for ServiceBus {
         };
         // The namespace, policy and key are what the SDK wants for an address and a signature of its own; the
         // transport replaces both.
-        QueueClient::new(Arc::clone(&self.transport), "replaced", queue.name(), "unused", "unused")
+        let transport: Arc<dyn HttpClient> = self.transport.clone();
+        QueueClient::new(transport, "replaced", queue.name(), "unused", "unused")
             .map_err(|error| refused(error.to_string()))?
             .send_message(&message.body, Some(options))
             .await
@@ -63,6 +66,10 @@ impl Bus for ServiceBus {
                 Ok(failure) => failure.into(),
                 Err(other) => refused(other.to_string()),
             })
+    }
+
+    async fn reach(&self) -> Result<(), BusError> {
+        self.transport.reach().await.map_err(BusError::from)
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 /// Names of fields whose values are never written, `-` and `_` alike and whatever the case.
 pub const NEVER_LOGGED: [&str; 10] = [
@@ -34,13 +34,19 @@ pub const NEVER_LOGGED: [&str; 10] = [
 /// Sends `tracing` records to stdout, from level INFO on or as `RUST_LOG` says (`info,my_app=debug`), and
 /// panics with them. Does nothing if a subscriber is already installed.
 pub fn init() {
+    init_with(None);
+}
+
+/// [`init`], with one more layer that sees everything, whatever `RUST_LOG` says.
+pub fn init_with(more: Option<Box<dyn Layer<Registry> + Send + Sync>>) {
     let wanted = std::env::var("RUST_LOG").ok();
     let parsed = wanted.as_deref().map(str::parse::<Targets>);
     let levels = match &parsed {
         Some(Ok(levels)) => levels.clone(),
         Some(Err(_)) | None => Targets::new().with_default(LevelFilter::INFO),
     };
-    let subscriber = tracing_subscriber::registry().with(lines(write_to_stdout).with_filter(levels));
+    let subscriber =
+        tracing_subscriber::registry().with(more).with(lines(write_to_stdout).with_filter(levels));
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         return;
     }

@@ -149,6 +149,10 @@ impl Authenticator for EntraAuthenticator {
         claims::caller(&claims, &self.expected, self.clock.now().as_second())
             .map_err(|error| AuthenticationError::Rejected(error.to_string()))
     }
+
+    async fn ready(&self) -> Result<(), AuthenticationError> {
+        self.keys.ready().await.map_err(AuthenticationError::Unavailable)
+    }
 }
 
 #[derive(Deserialize)]

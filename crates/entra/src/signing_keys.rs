@@ -111,6 +111,21 @@ impl SigningKeys {
         }
     }
 
+    /// Whether there are keys to check tokens with; fetches them when there are none or they are old.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(crate) async fn ready(&self) -> Result<(), String> {
+        if self.known().is_some_and(|set| self.age(&set) < MAX_AGE) {
+            return Ok(());
+        }
+        // No key has an empty id, so this fetches; that the id is unknown then says that the keys are known.
+        match self.key("").await {
+            Ok(_) | Err(KeyError::Unknown) => Ok(()),
+            Err(KeyError::Unavailable(reason)) => Err(reason),
+        }
+    }
+
     fn known(&self) -> Option<Arc<KeySet>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

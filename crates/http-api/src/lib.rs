@@ -2,12 +2,14 @@
 
 mod azure;
 mod body;
+mod correlated;
 mod error;
 mod front_end;
 mod health;
 mod identity;
 mod native;
 mod query;
+mod ready;
 
 use ajar_access::Ajar;
 use ajar_access::ports::identity::Authenticator;
@@ -29,6 +31,7 @@ struct Shared {
     ajar: Ajar,
     authenticator: Arc<dyn Authenticator>,
     front_end: FrontEnd,
+    last_look: ready::LastLook,
 }
 
 impl Api {
@@ -45,19 +48,21 @@ impl Api {
     }
 }
 
-/// All routes under `/api` and `/subscriptions`. Every request but liveness is authenticated before anything of
-/// it but its route is looked at.
+/// All routes under `/api` and `/subscriptions`. Every request but liveness and readiness is authenticated before
+/// anything of it but its route is looked at.
 ///
 /// Paths of other functions (`/console`, `/webhooks`) belong to other routers: merge them with this one, whose
 /// fallback answers every unknown path with a JSON 404.
 pub fn router(ajar: Ajar, authenticator: Arc<dyn Authenticator>, front_end: FrontEnd) -> Router {
-    let api = Api(Arc::new(Shared { ajar, authenticator, front_end }));
+    let api = Api(Arc::new(Shared { ajar, authenticator, front_end, last_look: Default::default() }));
     Router::new()
         .route("/api/health", get(health::health))
+        .route("/api/ready", get(ready::ready))
         .merge(native::routes())
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(error::finish))
+        .layer(middleware::from_fn_with_state(api.clone(), correlated::correlated))
         .with_state(api)
 }
 

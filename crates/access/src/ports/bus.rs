@@ -122,6 +122,9 @@ pub enum BusError {
 /// Service Bus, or something that behaves like it.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Sends one message.
+    /// Sends one message, with the [current](crate::correlation::current) correlation id beside it.
     async fn send(&self, queue: Queue, message: Message) -> Result<(), BusError>;
+
+    /// Whether the bus answers, without sending anything.
+    async fn reach(&self) -> Result<(), BusError>;
 }

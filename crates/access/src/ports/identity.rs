@@ -31,6 +31,9 @@ pub enum AuthenticationError {
 pub trait Authenticator: Send + Sync {
     /// The caller that `token` proves: issuer, audience, signature and lifetime are checked.
     async fn authenticate(&self, token: &str) -> Result<Caller, AuthenticationError>;
+
+    /// Whether callers' tokens can be checked now.
+    async fn ready(&self) -> Result<(), AuthenticationError>;
 }
 
 /// Hands out the bearer tokens with which Ajar itself calls Azure.

@@ -15,6 +15,7 @@ mod examples;
 mod failures;
 mod initiate;
 mod native;
+mod operations;
 mod paging;
 mod permissions;
 mod recordings;

@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("../../../../docs/permissions.md");
 const README: &str = include_str!("../../README.md");
 
 /// What takes no role.
-const FREE: [&str; 2] = ["GET /api/health", "GET /api/requests"];
+const FREE: [&str; 3] = ["GET /api/health", "GET /api/ready", "GET /api/requests"];
 
 /// What is only for the requester, whose role is checked again (`native::an_extension_takes_the_role`).
 const OWN: [&str; 1] = ["POST /api/requests/{id}/extend"];

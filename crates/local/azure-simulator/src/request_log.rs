@@ -23,6 +23,8 @@ pub struct LogEntry {
     pub code: Option<String>,
     /// The object id of the caller; `None` if it never got that far.
     pub caller: Option<String>,
+    /// The header `x-ms-correlation-request-id`, if it had one.
+    pub correlation: Option<String>,
 }
 
 #[derive(Debug, Default)]

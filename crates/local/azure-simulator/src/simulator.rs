@@ -261,6 +261,7 @@ impl Simulator {
                 status,
                 code,
                 caller: caller.map(|caller: Principal| caller.object_id),
+                correlation: request.header("x-ms-correlation-request-id").map(str::to_owned),
             });
         }
         reaction
