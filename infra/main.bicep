@@ -238,6 +238,11 @@ module alerts 'modules/alerts.bicep' = {
   }
 }
 
+module workbook 'modules/workbook.bicep' = {
+  scope: group
+  params: { name: name, location: location, tags: allTags, workspaceId: monitoring.outputs.workspaceId }
+}
+
 // One definition, in the first subscription, that may be assigned in all of them: its name is unique in the tenant.
 module role 'modules/role.bicep' = if (assignRoleInSubscriptions) {
   scope: subscription(subscriptions[0])

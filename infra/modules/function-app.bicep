@@ -120,7 +120,7 @@ resource authentication 'Microsoft.Web/sites/config@2025-03-01' = {
       requireAuthentication: true
       unauthenticatedClientAction: 'Return401'
       // Webhooks are signed by their senders; liveness tells nothing but that the process lives.
-      excludedPaths: ['/api/health', '/webhooks', '/webhooks/*']
+      excludedPaths: ['/api/health', '/api/ready', '/webhooks', '/webhooks/*']
     }
     identityProviders: {
       azureActiveDirectory: {
