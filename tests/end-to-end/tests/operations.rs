@@ -83,8 +83,11 @@ async fn one_id_leads_from_the_request_to_both_writes_in_azure_and_no_secret_is_
     stack.stop().await;
 }
 
+/// What was posted: paths and bodies.
+type Posted = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// Takes what is posted to it and answers 200: an OTLP receiver that only looks at bytes.
-async fn receiver() -> (String, Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+async fn receiver() -> (String, Posted) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let received = Arc::new(Mutex::new(Vec::new()));
@@ -97,7 +100,7 @@ async fn receiver() -> (String, Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
     (address, received)
 }
 
-async fn receive(mut stream: TcpStream, kept: Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+async fn receive(mut stream: TcpStream, kept: Posted) {
     let mut bytes = Vec::new();
     while let Ok(count @ 1..) = stream.read_buf(&mut bytes).await {
         let _ = count;
