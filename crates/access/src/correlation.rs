@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use tracing::Instrument as _;
 
 /// 128 bits, not all zero: a W3C trace id, and a GUID where Azure wants one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CorrelationId(u128);
 

@@ -325,6 +325,7 @@ async fn project_on(
                     end,
                     close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
                     window: request.window,
+                    correlation: request.correlation,
                     seen_open: false,
                     seen_shut: false,
                     dues: noted.to_vec(),

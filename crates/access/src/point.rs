@@ -1,6 +1,7 @@
 //! The desired state of one enforcement point: all that `reconcile` needs, in one partition.
 
 use crate::Ajar;
+use crate::correlation::CorrelationId;
 use crate::document::{Document, Stored, encode, stored};
 use crate::due::DueRef;
 use crate::error::AccessError;
@@ -43,6 +44,9 @@ pub(crate) struct Grant {
     /// Which of the request's windows this is: a straggler that read an earlier one changes nothing.
     #[serde(default)]
     pub(crate) window: u32,
+    /// What joins it to the request's call: who writes for it may come for another reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) correlation: Option<CorrelationId>,
     /// Whether the point was seen open for it.
     pub(crate) seen_open: bool,
     /// Whether the point was seen shut after its end. The row stays until the second look, so that a late

@@ -2,6 +2,7 @@
 //! left to do. Opening, closing, expiry, revocation and repair are all this one path.
 
 use crate::Ajar;
+use crate::correlation::{self, CorrelationId};
 use crate::due::{self, DueRef, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
@@ -19,6 +20,7 @@ use ajar_network::nsg::NetworkSecurityGroup;
 use ajar_network::plan::{self, Desired, PlanError, RuleWrite, Write};
 use ajar_network::resource_id::ResourceId;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 
 /// How long one invocation works on a point before it hands on what is left.
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_secs(60);
@@ -240,7 +242,13 @@ async fn work(
             return Ok(Worked { next, read_back });
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
-        match write(ajar, point, &planned.write, lease, now).await {
+        let written = match cause(point, &rows, now) {
+            Some(id) if correlation::current() != Some(id) => {
+                correlation::within(id, "write", write(ajar, point, &planned.write, lease, now)).await
+            }
+            _ => write(ajar, point, &planned.write, lease, now).await,
+        };
+        match written {
             Ok(None) => {}
             Ok(Some(operation)) => {
                 lease.set_operation(Some(operation)).await?;
@@ -257,6 +265,22 @@ async fn work(
         }
     }
     Ok(Next::Later(SignedDuration::from_secs(1)).into())
+}
+
+/// The id to write under: that of a request whose opening or closing is not seen yet, whoever it is that comes to write
+/// it. One write may do several of them; the log then says which others.
+fn cause(point: &ResourceId, rows: &PointRows, now: Timestamp) -> Option<CorrelationId> {
+    let grants = rows.grants.iter().map(|stored| &stored.content);
+    let pending = grants.filter(|grant| {
+        if grant.end <= now { !grant.seen_shut } else { !grant.seen_open && grant.start <= now }
+    });
+    let causes: BTreeSet<CorrelationId> = pending.filter_map(|grant| grant.correlation).collect();
+    let own = correlation::current().filter(|own| causes.contains(own));
+    let chosen = own.or_else(|| causes.first().copied())?;
+    for other in causes.iter().filter(|other| **other != chosen) {
+        tracing::info!(%point, correlation_id = %other, together_with = %chosen, "written together with another request");
+    }
+    Some(chosen)
 }
 
 /// Writes what was planned, one rule after the other where there are few, each only while the lease outlasts it.

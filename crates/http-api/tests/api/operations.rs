@@ -1,6 +1,7 @@
 //! Readiness, and the id that joins a request to what it causes.
 
 use crate::client::{ADA, Server, ask};
+use ajar_access::ports::store::Table;
 use axum::body::Body;
 use http::Request;
 use jiff::SignedDuration;
@@ -70,8 +71,13 @@ async fn a_request_is_answered_with_the_id_that_its_client_or_its_trace_gave_it(
         let call = call.header("content-type", "application/json").body(Body::from(body)).unwrap();
         let answer = server.send(call).await.expect(202);
         let rows = server.world.store.contents();
-        let row = rows.iter().find(|((_, _, row), _)| row.contains(answer["id"].as_str().unwrap()));
-        row.map(|(_, document)| document.clone()).unwrap()
+        let id = answer["id"].as_str().unwrap();
+        let is_it =
+            |table: Table, row: &str| table == Table::Requests && row.starts_with('r') && row.contains(id);
+        rows.into_iter()
+            .find(|((table, _, row), _)| is_it(*table, row))
+            .map(|(_, document)| document)
+            .unwrap()
     };
     assert!(stored(&[("x-ms-client-request-id", id)]).await.contains(id), "the row keeps it for the sweep");
 }
