@@ -150,12 +150,8 @@ async fn no_action_is_missing_and_none_is_too_much() {
         }
     }
     azure.own_object_id().await.unwrap();
-<<<<<<< HEAD
-    azure.graph_page(SUBSCRIPTION, "Microsoft.Compute/virtualMachines", None).await.unwrap();
-=======
     let page = azure.graph_page(SUBSCRIPTION, "Microsoft.Compute/virtualMachines", None).await.unwrap();
     assert_eq!(page.resources.len(), vms.len());
->>>>>>> 7acfa49 (Rows of earlier and later releases; the role test asks Resource Graph)
     let nsgs = azure.network_security_groups(SUBSCRIPTION).await.unwrap();
     let id = nsgs[0].id().unwrap().clone();
     let rule = SecurityRule::from_json(json!({ "name": "ajar-demo-1", "properties": {
@@ -176,19 +172,8 @@ async fn no_action_is_missing_and_none_is_too_much() {
 
     let seen: BTreeSet<String> = running.with(|simulator| {
         let answered = |entry: &&azure_simulator::LogEntry| entry.status.is_some_and(|status| status < 400);
-<<<<<<< HEAD
-        // Resource Graph asks for no action of its own: it shows what the caller may read otherwise.
-        let is_graph = |entry: &&azure_simulator::LogEntry| entry.path.contains("Microsoft.ResourceGraph");
-        simulator
-            .log()
-            .filter(answered)
-            .filter(|entry| !is_graph(entry))
-            .map(|entry| action(&entry.method, &entry.path))
-            .collect()
-=======
         let calls = simulator.log().filter(answered).filter(|entry| entry.path != RESOURCE_GRAPH);
         calls.map(|entry| action(&entry.method, &entry.path)).collect()
->>>>>>> 7acfa49 (Rows of earlier and later releases; the role test asks Resource Graph)
     });
     let role = role();
     let missing: Vec<_> = seen.difference(&role).collect();
