@@ -12,6 +12,7 @@ use crate::assessment_store::{self, StoredAssessment};
 use crate::compliance_run::{self, ComplianceFinding, ComplianceRun};
 use crate::configure;
 use crate::document::Stored;
+use crate::drift;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::evaluate;
@@ -24,10 +25,10 @@ use crate::ports::bus::{ComplianceMessage, Queue};
 use crate::ports::store::Etag;
 use crate::send;
 use crate::store_marker;
-use ajar_network::assessment::{Status, assess};
+use ajar_network::assessment::assess;
 use ajar_network::estate::Estate;
 use ajar_network::nsg::{Access, NetworkSecurityGroup};
-use ajar_network::plan::{self, Note, RuleAction, Write};
+use ajar_network::plan::{self, Note, RuleAction};
 use ajar_network::resource_id::ResourceId;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -340,10 +341,7 @@ async fn judge(
         let may_get_template = policy.is_none()
             && content.is_none_or(|content| content.template.is_none() && !content.declined)
             && ajar.settings.templates.best(vm, &machine.tags).is_some();
-        let is_news = match was {
-            Some(was) => was != found.status,
-            None => found.status == Status::Unhealthy,
-        };
+        let is_news = evaluate::is_news(was, found.status);
         if is_new_vm || has_moved || may_get_template || is_news {
             evaluate::look_later(ajar, vm).await?;
             run.looked_at += 1;
@@ -445,9 +443,7 @@ async fn look_at_point(
         run.looked_at += 1;
         return Ok(());
     }
-    let is_right = planned.is_ok_and(|planned| planned.write == Write::Nothing)
-        && plan::verify(nsg, &desired, now).is_ok();
-    if !is_right {
+    if !drift::is_as_wanted(nsg, &desired, &planned, now) {
         if !is_changing {
             run.found(ComplianceFinding::Drift { point: id.clone() });
         }

@@ -14,7 +14,7 @@ use crate::send;
 use crate::store_marker;
 use crate::vm_history;
 use ajar_network::nsg::NetworkSecurityGroup;
-use ajar_network::plan::{self, DeploymentName, RuleAction, RuleChange, Write};
+use ajar_network::plan::{self, DeploymentName, Desired, Plan, PlanError, RuleAction, RuleChange, Write};
 use ajar_network::resource_id::ResourceId;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -45,8 +45,7 @@ pub(crate) async fn look_at_point(
     let now = ajar.ports.clock.now();
     let desired = rows.desired(ajar);
     let planned = plan::plan(&nsg, &desired, now);
-    let is_right = planned.as_ref().is_ok_and(|planned| planned.write == Write::Nothing)
-        && plan::verify(&nsg, &desired, now).is_ok();
+    let is_right = is_as_wanted(&nsg, &desired, &planned, now);
     let author = |changes: &[RuleChange]| author(traces, changes);
     if is_right {
         tell_of_tampering(ajar, &rows, traces).await?;
@@ -78,6 +77,17 @@ pub(crate) async fn look_at_point(
     }
     repair(ajar, point).await?;
     Ok(None)
+}
+
+/// Whether an NSG needs no change and lets in what it should; `planned` is what would bring it there.
+pub(crate) fn is_as_wanted(
+    nsg: &NetworkSecurityGroup,
+    desired: &Desired,
+    planned: &Result<Plan, PlanError>,
+    now: Timestamp,
+) -> bool {
+    planned.as_ref().is_ok_and(|planned| planned.write == Write::Nothing)
+        && plan::verify(nsg, desired, now).is_ok()
 }
 
 async fn repair(ajar: &Ajar, point: &ResourceId) -> Result<(), AccessError> {

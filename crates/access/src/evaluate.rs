@@ -423,12 +423,16 @@ async fn store(
 
 /// What is told of a verdict: that it is another one, or that a new VM is open.
 fn told(before: Option<Status>, now: &Assessment) -> Option<Happened> {
-    let is_news = before.map_or(now.status == Status::Unhealthy, |before| before != now.status);
-    is_news.then(|| Happened::VerdictChanged {
-        before: before.map(|before| format!("{before:?}")),
-        after: format!("{:?}", now.status),
+    is_news(before, now.status).then(|| Happened::VerdictChanged {
+        before: before.map(|before| before.name().to_owned()),
+        after: now.status.name().to_owned(),
         reason: why(&now.reason).to_owned(),
     })
+}
+
+/// Whether people are to hear of a verdict: it is another one, or that of a new VM that is open.
+pub(crate) fn is_news(before: Option<Status>, now: Status) -> bool {
+    before.map_or(now == Status::Unhealthy, |before| before != now)
 }
 
 fn why(reason: &Reason) -> &'static str {

@@ -53,6 +53,23 @@ pub enum Status {
     Unknown,
 }
 
+impl Status {
+    /// All of them.
+    pub const ALL: [Status; 5] =
+        [Status::Healthy, Status::Unhealthy, Status::NotApplicable, Status::NotSupported, Status::Unknown];
+
+    /// Its name, in reports and for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Healthy => "Healthy",
+            Status::Unhealthy => "Unhealthy",
+            Status::NotApplicable => "NotApplicable",
+            Status::NotSupported => "NotSupported",
+            Status::Unknown => "Unknown",
+        }
+    }
+}
+
 /// Why the verdict is what it is; each reason belongs to one status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all_fields = "camelCase")]
@@ -84,6 +101,32 @@ pub enum Reason {
         /// What, and what it means.
         problems: Vec<String>,
     },
+}
+
+impl Reason {
+    /// Its name, in reports and for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Reason::JitEnabled { .. } => "JitEnabled",
+            Reason::NsgClosed => "NsgClosed",
+            Reason::ManagementPortsOpen => "ManagementPortsOpen",
+            Reason::NoEnforcementPoint => "NoEnforcementPoint",
+            Reason::ClassicVm => "ClassicVm",
+            Reason::ScaleSetInstance => "ScaleSetInstance",
+            Reason::VmNotFound => "VmNotFound",
+            Reason::BehindFirewall { .. } => "BehindFirewall",
+            Reason::Unreadable { .. } => "Unreadable",
+        }
+    }
+
+    /// What there is to say about it, each a sentence or the name of something; mostly nothing.
+    pub fn details(&self) -> &[String] {
+        match self {
+            Reason::BehindFirewall { evidence } => evidence,
+            Reason::Unreadable { problems } => problems,
+            _ => &[],
+        }
+    }
 }
 
 /// Whether the sources of a finding include the Internet.
@@ -134,6 +177,19 @@ pub struct Finding {
     pub evidence: Vec<Evidence>,
     /// A packet that passes.
     pub witness: Option<Witness>,
+}
+
+impl Finding {
+    /// What is open, for whom and by which rules, in words: `22/Tcp to the Internet by AllowSSH`.
+    pub fn summary(&self) -> String {
+        let whom = match self.internet {
+            Internet::Everyone => "the Internet",
+            Internet::Some => "some Internet addresses",
+            Internet::None => "private addresses",
+        };
+        let rules: Vec<&str> = self.evidence.iter().map(|evidence| evidence.rule.as_str()).collect();
+        format!("{}/{} to {whom} by {}", self.port, self.protocol, rules.join(" and "))
+    }
 }
 
 /// The verdict on a VM, with its evidence.

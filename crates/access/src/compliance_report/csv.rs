@@ -1,6 +1,6 @@
 //! Comma-separated values (RFC 4180), for spreadsheets.
 
-use super::{ComplianceReport, open_ports, reason_name, status_name};
+use super::{ComplianceReport, open_ports};
 
 const COLUMNS: [&str; 10] =
     ["vm", "name", "subscription", "resourceGroup", "status", "reason", "since", "at", "template", "open"];
@@ -16,12 +16,12 @@ pub fn csv(report: &ComplianceReport) -> String {
             vm.name().to_owned(),
             vm.subscription().to_owned(),
             vm.resource_group().unwrap_or_default().to_owned(),
-            status_name(judged.assessment.status).to_owned(),
-            reason_name(&judged.assessment.reason).to_owned(),
+            judged.assessment.status.name().to_owned(),
+            judged.assessment.reason.code().to_owned(),
             judged.since.to_string(),
             judged.at.to_string(),
             judged.template.clone().unwrap_or_default(),
-            open_ports(&judged.assessment).join("; "),
+            open_ports(&judged.assessment),
         ]));
     }
     text

@@ -1,6 +1,6 @@
 //! A page that needs nothing beside itself: no scripts, no fonts, no images from elsewhere.
 
-use super::{ComplianceReport, TrendPoint, open_ports, reason_name, status_name, told};
+use super::{ComplianceReport, TrendPoint, open_ports, told};
 use crate::compliance_run::VerdictCounts;
 use ajar_network::assessment::Status;
 use std::fmt::Write;
@@ -46,7 +46,7 @@ pub fn html(report: &ComplianceReport) -> String {
     let mut vms: Vec<_> = report.vms.iter().collect();
     vms.sort_by_key(|judged| (judged.assessment.status == Status::Healthy, &judged.assessment.vm));
     for judged in vms {
-        let (vm, status) = (&judged.assessment.vm, status_name(judged.assessment.status));
+        let (vm, status) = (&judged.assessment.vm, judged.assessment.status.name());
         line(
             &mut page,
             format_args!(
@@ -55,8 +55,8 @@ pub fn html(report: &ComplianceReport) -> String {
                 escaped(vm.as_str()),
                 escaped(vm.name()),
                 escaped(vm.resource_group().unwrap_or_default()),
-                reason_name(&judged.assessment.reason),
-                escaped(&open_ports(&judged.assessment).join("; ")),
+                judged.assessment.reason.code(),
+                escaped(&open_ports(&judged.assessment)),
                 judged.since.strftime("%Y-%m-%d"),
             ),
         );

@@ -19,7 +19,7 @@ use crate::compliance_run::{self, ComplianceFinding, VerdictCounts};
 use crate::error::AccessError;
 use crate::permission::Action;
 use crate::ports::identity::Caller;
-use ajar_network::assessment::{Assessment, Internet, Reason, Status};
+use ajar_network::assessment::{Assessment, Finding};
 use ajar_network::resource_id::ResourceId;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -55,6 +55,19 @@ pub struct JudgedVm {
     pub at: Timestamp,
     /// The template that fits.
     pub template: Option<String>,
+}
+
+impl JudgedVm {
+    /// What is stored of a VM; none while no verdict was made.
+    #[must_use]
+    pub fn of(stored: StoredAssessment) -> Option<JudgedVm> {
+        Some(JudgedVm {
+            assessment: stored.assessment?,
+            since: stored.since,
+            at: stored.at,
+            template: stored.template,
+        })
+    }
 }
 
 /// The verdicts at the end of one sweep.
@@ -105,60 +118,17 @@ pub async fn report(ajar: &Ajar, caller: &Caller) -> Result<ComplianceReport, Ac
         deployment: ajar.settings.deployment.to_string(),
         at: ajar.ports.clock.now(),
         swept: last.and_then(|run| run.finished),
-        vms: stored.into_iter().filter_map(judged).collect(),
+        vms: stored.into_iter().filter_map(JudgedVm::of).collect(),
         findings: found.iter().filter(is_visible).cloned().collect(),
         more_findings: last.map_or(0, |run| run.more_findings),
         trend: runs.iter().filter_map(trend).collect(),
     })
 }
 
-fn judged(stored: StoredAssessment) -> Option<JudgedVm> {
-    Some(JudgedVm {
-        assessment: stored.assessment?,
-        since: stored.since,
-        at: stored.at,
-        template: stored.template,
-    })
-}
-
-/// The name of a verdict in every format.
-#[must_use]
-pub fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Healthy => "Healthy",
-        Status::Unhealthy => "Unhealthy",
-        Status::NotApplicable => "NotApplicable",
-        Status::NotSupported => "NotSupported",
-        Status::Unknown => "Unknown",
-    }
-}
-
-fn reason_name(reason: &Reason) -> &'static str {
-    match reason {
-        Reason::JitEnabled { .. } => "JitEnabled",
-        Reason::NsgClosed => "NsgClosed",
-        Reason::ManagementPortsOpen => "ManagementPortsOpen",
-        Reason::NoEnforcementPoint => "NoEnforcementPoint",
-        Reason::ClassicVm => "ClassicVm",
-        Reason::ScaleSetInstance => "ScaleSetInstance",
-        Reason::VmNotFound => "VmNotFound",
-        Reason::BehindFirewall { .. } => "BehindFirewall",
-        Reason::Unreadable { .. } => "Unreadable",
-    }
-}
-
-/// What is open on a VM, in words: `22/Tcp to the Internet by AllowSSH`.
-fn open_ports(assessment: &Assessment) -> Vec<String> {
-    let finding = |finding: &ajar_network::assessment::Finding| {
-        let whom = match finding.internet {
-            Internet::Everyone => "the Internet",
-            Internet::Some => "some Internet addresses",
-            Internet::None => "private addresses",
-        };
-        let rules: Vec<&str> = finding.evidence.iter().map(|evidence| evidence.rule.as_str()).collect();
-        format!("{}/{} to {whom} by {}", finding.port, finding.protocol, rules.join(" and "))
-    };
-    assessment.findings.iter().map(finding).collect()
+/// What is open on a VM, in words.
+fn open_ports(assessment: &Assessment) -> String {
+    let open: Vec<String> = assessment.findings.iter().map(Finding::summary).collect();
+    open.join("; ")
 }
 
 /// A finding's rule id, its subject, and what it is in a sentence.
@@ -197,7 +167,7 @@ fn told(finding: &ComplianceFinding) -> (&'static str, String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ajar_network::assessment::Assessment;
+    use ajar_network::assessment::{Reason, Status};
     use serde_json::{Value, json};
 
     fn id(kind: &str, name: &str) -> ResourceId {

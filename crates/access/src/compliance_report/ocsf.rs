@@ -1,6 +1,6 @@
 //! OCSF 1.3.0, class Compliance Finding (2003), for security lakes.
 
-use super::{ComplianceReport, open_ports, reason_name, status_name};
+use super::{ComplianceReport, open_ports};
 use crate::keys::digest;
 use ajar_network::assessment::Status;
 use serde_json::{Value, json};
@@ -27,13 +27,13 @@ pub fn ocsf(report: &ComplianceReport) -> Value {
             "finding_info": {
                 "uid": digest(&format!("management-ports {}", vm.to_lowercase()), 32),
                 "title": "Management ports of virtual machines are protected by just-in-time access",
-                "desc": if open.is_empty() { reason_name(&judged.assessment.reason).to_owned() } else { open.join("; ") },
+                "desc": if open.is_empty() { judged.assessment.reason.code() } else { &open },
                 "first_seen_time": judged.since.as_millisecond(),
                 "last_seen_time": judged.at.as_millisecond(),
             },
             "compliance": {
                 "control": "management-ports-protected", "standards": ["Ajar"],
-                "status_id": status_id, "status": status_name(status),
+                "status_id": status_id, "status": status.name(),
             },
             "resources": [{ "uid": vm.as_str(), "name": vm.name(), "type": "Microsoft.Compute/virtualMachines" }],
         })

@@ -20,7 +20,7 @@ const RULES: [(&str, &str, &str); 6] = [
 pub fn sarif(report: &ComplianceReport) -> Value {
     let open = report.vms.iter().filter(|judged| judged.assessment.status == Status::Unhealthy);
     let vms = open.map(|judged| {
-        let text = format!("Open: {}.", open_ports(&judged.assessment).join("; "));
+        let text = format!("Open: {}.", open_ports(&judged.assessment));
         result("management-ports-open", judged.assessment.vm.as_str(), &text)
     });
     let findings = report.findings.iter().map(|finding| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 
-use ajar_network::assessment::{Assessment, Finding, Internet, JitStatus, Reason, Status, Witness, assess};
+use ajar_network::assessment::{Assessment, Finding, Internet, JitStatus, Status, Witness, assess};
 use ajar_network::ports::{Port, Protocol};
 use ajar_network::resource_id::ResourceId;
 use serde::Serialize;
@@ -84,31 +84,6 @@ const fn is_open_or_unknown(status: Status) -> bool {
     matches!(status, Status::Unhealthy | Status::Unknown)
 }
 
-const fn status_word(status: Status) -> &'static str {
-    match status {
-        Status::Healthy => "Healthy",
-        Status::Unhealthy => "Unhealthy",
-        Status::NotApplicable => "NotApplicable",
-        Status::NotSupported => "NotSupported",
-        Status::Unknown => "Unknown",
-    }
-}
-
-/// The reason as a code, and what there is to say about it.
-fn reason_words(reason: &Reason) -> (&'static str, &[String]) {
-    match reason {
-        Reason::JitEnabled { .. } => ("JitEnabled", &[]),
-        Reason::NsgClosed => ("NsgClosed", &[]),
-        Reason::ManagementPortsOpen => ("ManagementPortsOpen", &[]),
-        Reason::NoEnforcementPoint => ("NoEnforcementPoint", &[]),
-        Reason::ClassicVm => ("ClassicVm", &[]),
-        Reason::ScaleSetInstance => ("ScaleSetInstance", &[]),
-        Reason::VmNotFound => ("VmNotFound", &[]),
-        Reason::BehindFirewall { evidence } => ("BehindFirewall", evidence),
-        Reason::Unreadable { problems } => ("Unreadable", problems),
-    }
-}
-
 #[derive(Serialize)]
 struct VmJson<'a> {
     id: &'a ResourceId,
@@ -145,12 +120,11 @@ struct EvidenceJson<'a> {
 
 impl<'a> VmJson<'a> {
     fn of(assessment: &'a Assessment) -> Self {
-        let (reason, details) = reason_words(&assessment.reason);
         Self {
             id: &assessment.vm,
-            status: status_word(assessment.status),
-            reason,
-            details,
+            status: assessment.status.name(),
+            reason: assessment.reason.code(),
+            details: assessment.reason.details(),
             findings: assessment.findings.iter().map(FindingJson::of).collect(),
         }
     }
@@ -179,14 +153,14 @@ impl<'a> FindingJson<'a> {
 }
 
 fn table(out: &mut impl Write, paint: Paint, assessment: &Assessment) -> std::io::Result<()> {
-    let word = format!("{:<13}", status_word(assessment.status));
+    let word = format!("{:<13}", assessment.status.name());
     let word = match assessment.status {
         Status::Healthy => paint.green(&word),
         Status::Unhealthy => paint.red(&word),
         Status::Unknown => paint.yellow(&word),
         Status::NotApplicable | Status::NotSupported => word,
     };
-    let (reason, details) = reason_words(&assessment.reason);
+    let reason = assessment.reason.code();
     let name = assessment.vm.name();
     writeln!(
         out,
@@ -194,7 +168,7 @@ fn table(out: &mut impl Write, paint: Paint, assessment: &Assessment) -> std::io
         paint.bold(&printable(name)),
         printable(assessment.vm.as_str())
     )?;
-    for detail in details {
+    for detail in assessment.reason.details() {
         writeln!(out, "    {}", printable(detail))?;
     }
     for finding in &assessment.findings {

@@ -6,8 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Authenticated;
 use crate::query::Query;
 use ajar_access::assess;
-use ajar_access::assessment_store::StoredAssessment;
-use ajar_access::compliance_report::{JudgedVm, status_name};
+use ajar_access::compliance_report::JudgedVm;
 use ajar_access::error::AccessError;
 use ajar_network::address::SourceSet;
 use ajar_network::assessment::{Assessment, Evidence, Finding, Internet, Reason, Status, Witness};
@@ -66,20 +65,11 @@ struct Rule {
 
 impl From<Reason> for Why {
     fn from(reason: Reason) -> Why {
-        let plain = |code| Why { code, protected_in_part: None, details: Vec::new() };
-        match reason {
-            Reason::JitEnabled { protected_in_part } => {
-                Why { protected_in_part: Some(protected_in_part), ..plain("JitEnabled") }
-            }
-            Reason::NsgClosed => plain("NsgClosed"),
-            Reason::ManagementPortsOpen => plain("ManagementPortsOpen"),
-            Reason::NoEnforcementPoint => plain("NoEnforcementPoint"),
-            Reason::ClassicVm => plain("ClassicVm"),
-            Reason::ScaleSetInstance => plain("ScaleSetInstance"),
-            Reason::VmNotFound => plain("VmNotFound"),
-            Reason::BehindFirewall { evidence } => Why { details: evidence, ..plain("BehindFirewall") },
-            Reason::Unreadable { problems } => Why { details: problems, ..plain("Unreadable") },
-        }
+        let protected_in_part = match reason {
+            Reason::JitEnabled { protected_in_part } => Some(protected_in_part),
+            _ => None,
+        };
+        Why { code: reason.code(), protected_in_part, details: reason.details().to_vec() }
     }
 }
 
@@ -119,7 +109,7 @@ impl From<Assessment> for Verdict {
             summary: summary(&assessment),
             name: assessment.vm.name().to_owned(),
             vm: assessment.vm.to_string(),
-            status: status_name(assessment.status),
+            status: assessment.status.name(),
             reason: assessment.reason.into(),
             findings: assessment.findings.into_iter().map(Open::from).collect(),
         }
@@ -134,7 +124,7 @@ fn summary(assessment: &Assessment) -> String {
         }
         Reason::NsgClosed => "No rule opens a management port.".to_owned(),
         Reason::ManagementPortsOpen => {
-            let open: Vec<String> = assessment.findings.iter().map(open_to).collect();
+            let open: Vec<String> = assessment.findings.iter().map(Finding::summary).collect();
             format!("Open: {}. Turn on just-in-time access.", open.join("; "))
         }
         Reason::NoEnforcementPoint => {
@@ -149,16 +139,6 @@ fn summary(assessment: &Assessment) -> String {
         }
         Reason::Unreadable { problems } => format!("Not everything could be read: {}", problems.join("; ")),
     }
-}
-
-fn open_to(finding: &Finding) -> String {
-    let whom = match finding.internet {
-        Internet::Everyone => "the Internet",
-        Internet::Some => "some Internet addresses",
-        Internet::None => "private addresses",
-    };
-    let rules: Vec<&str> = finding.evidence.iter().map(|evidence| evidence.rule.as_str()).collect();
-    format!("{}/{} to {whom} by {}", finding.port, finding.protocol, rules.join(" and "))
 }
 
 /// A verdict as it was stored, and since when it has been so.
@@ -184,23 +164,12 @@ impl From<JudgedVm> for Known {
     }
 }
 
-fn known(stored: StoredAssessment) -> Option<Known> {
-    Some(Known {
-        verdict: stored.assessment?.into(),
-        since: moment(stored.since),
-        at: moment(stored.at),
-        template: stored.template,
-    })
-}
-
 /// The verdict that `status` asks for.
 fn wanted(query: &Query) -> Result<Option<Status>, ApiError> {
-    let all =
-        [Status::Healthy, Status::Unhealthy, Status::NotApplicable, Status::NotSupported, Status::Unknown];
     let Some(name) = query.get("status")? else { return Ok(None) };
-    let found = all.into_iter().find(|status| status_name(*status).eq_ignore_ascii_case(name));
+    let found = Status::ALL.into_iter().find(|status| status.name().eq_ignore_ascii_case(name));
     found.map(Some).ok_or_else(|| {
-        let names: Vec<&str> = all.into_iter().map(status_name).collect();
+        let names: Vec<&str> = Status::ALL.into_iter().map(Status::name).collect();
         let message = format!("status: write one of {}", names.join(", "));
         ApiError::bad_request("InvalidQueryParameter", message).at("status")
     })
@@ -226,9 +195,9 @@ pub(crate) async fn get(
         }
         None if is_stored => {
             let all = assess::stored(api.ajar(), &caller).await?;
-            let has_status = |stored: &StoredAssessment| stored.assessment.as_ref().is_some_and(is_wanted);
-            let all = all.into_iter().filter(has_status);
-            Json(all.filter_map(known).collect::<List<_>>()).into_response()
+            let all = all.into_iter().filter_map(JudgedVm::of);
+            let all = all.filter(|judged| is_wanted(&judged.assessment));
+            Json(all.map(Known::from).collect::<List<_>>()).into_response()
         }
         Some(vm) => Json(Verdict::from(assess::assess_vm(api.ajar(), &caller, &vm).await?)).into_response(),
         None => {
