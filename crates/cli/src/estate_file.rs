@@ -62,7 +62,7 @@ struct Reading {
 impl Reading {
     fn piece(&mut self, piece: Piece<'_>) {
         match piece {
-            Piece::Broken { place, problem } => self.problem(place, problem),
+            Piece::Broken { place, problem } => self.problems.add_at(place, problem),
             Piece::Element(element) => self.element(&element),
         }
     }
@@ -70,10 +70,10 @@ impl Reading {
     fn element(&mut self, element: &Element<'_>) {
         let resource: Value = match serde_json::from_slice(element.bytes) {
             Ok(resource) => resource,
-            Err(error) => return self.problem(element.place_of_error(&error), message_of(&error)),
+            Err(error) => return self.problems.add_at(element.place_of_error(&error), message_of(&error)),
         };
         let Some(id) = crate::resources::get(&resource, "id").and_then(Value::as_str) else {
-            return self.problem(
+            return self.problems.add_at(
                 element.place,
                 "this is no resource: it has no id. An estate is what `az graph query` or ARM returns"
                     .to_owned(),
@@ -86,9 +86,5 @@ impl Reading {
             self.other_machines.push(id);
         }
         self.resources.push(resource);
-    }
-
-    fn problem(&mut self, place: Place, explanation: String) {
-        self.problems.add(Problem { place: Some(place), subject: String::new(), explanation });
     }
 }

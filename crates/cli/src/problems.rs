@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::place::Place;
+use crate::elements::Element;
+use crate::place::{Place, message_of};
 use crate::shown::printable;
 
 /// More than these help nobody; they are counted.
@@ -44,6 +45,20 @@ impl Problems {
         }
         self.tell(&format!("{}", Located { file: &self.file, problem: &problem }));
         self.kept.push(problem);
+    }
+
+    /// Something at one place that belongs to nothing with a name.
+    pub(crate) fn add_at(&mut self, place: Place, explanation: String) {
+        self.add(Problem { place: Some(place), subject: String::new(), explanation });
+    }
+
+    /// An element that is no JSON.
+    pub(crate) fn add_unread(&mut self, element: &Element<'_>, error: &serde_json::Error) {
+        self.add(Problem {
+            place: Some(element.place_of_error(error)),
+            subject: format!("the element at {}", element.place),
+            explanation: message_of(error),
+        });
     }
 
     /// Whether there are so many that reading on makes no sense.

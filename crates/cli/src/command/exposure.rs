@@ -13,7 +13,7 @@ use crate::arguments::{Exposure as Arguments, ExposureFormat};
 use crate::elements::{Element, Piece, split};
 use crate::input::Input;
 use crate::outcome::{Failure, Outcome, read_all};
-use crate::place::{Step, message_of};
+use crate::place::Step;
 use crate::problems::{Problem, Problems};
 use crate::report::json::Json;
 use crate::report::sarif::Sarif;
@@ -61,13 +61,7 @@ struct Run {
 impl Run {
     fn piece(&mut self, piece: Piece<'_>) -> Result<(), Failure> {
         match piece {
-            Piece::Broken { place, problem } => {
-                self.problems.add(Problem {
-                    place: Some(place),
-                    subject: String::new(),
-                    explanation: problem,
-                });
-            }
+            Piece::Broken { place, problem } => self.problems.add_at(place, problem),
             Piece::Element(element) => self.element(&element)?,
         }
         if self.problems.too_many() { Err(Failure::TooManyProblems) } else { Ok(()) }
@@ -85,21 +79,13 @@ impl Run {
         let value = match serde_json::from_slice::<Value>(element.bytes) {
             Ok(value) => value,
             Err(error) => {
-                self.problems.add(Problem {
-                    place: Some(element.place_of_error(&error)),
-                    subject: format!("the element at {}", element.place),
-                    explanation: message_of(&error),
-                });
+                self.problems.add_unread(element, &error);
                 return Ok(());
             }
         };
         let found = network_security_groups(value);
         for (path, problem) in found.strange {
-            self.problems.add(Problem {
-                place: Some(element.place_of(&path)),
-                subject: String::new(),
-                explanation: problem,
-            });
+            self.problems.add_at(element.place_of(&path), problem);
         }
         for nsg in found.nsgs {
             self.group(element, &nsg)?;

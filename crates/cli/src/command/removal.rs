@@ -14,8 +14,7 @@ use crate::arguments::{CloseExpired, Drain, Removal, RemovalFormat};
 use crate::elements::{Element, Piece, split};
 use crate::input::Input;
 use crate::outcome::{Failure, Outcome, read_all};
-use crate::place::message_of;
-use crate::problems::{Problem, Problems};
+use crate::problems::Problems;
 use crate::resources::network_security_groups;
 use crate::shown::printable;
 
@@ -92,13 +91,7 @@ struct Search {
 impl Search {
     fn piece(&mut self, piece: Piece<'_>) -> Result<(), Failure> {
         match piece {
-            Piece::Broken { place, problem } => {
-                self.problems.add(Problem {
-                    place: Some(place),
-                    subject: String::new(),
-                    explanation: problem,
-                });
-            }
+            Piece::Broken { place, problem } => self.problems.add_at(place, problem),
             Piece::Element(element) => self.element(&element),
         }
         if self.problems.too_many() { Err(Failure::TooManyProblems) } else { Ok(()) }
@@ -108,23 +101,17 @@ impl Search {
         let value = match serde_json::from_slice::<Value>(element.bytes) {
             Ok(value) => value,
             Err(error) => {
-                self.problems.add(Problem {
-                    place: Some(element.place_of_error(&error)),
-                    subject: format!("the element at {}", element.place),
-                    explanation: message_of(&error),
-                });
+                self.problems.add_unread(element, &error);
                 return;
             }
         };
         let found = network_security_groups(value);
         for (path, explanation) in found.strange {
-            let place = Some(element.place_of(&path));
-            self.problems.add(Problem { place, subject: String::new(), explanation });
+            self.problems.add_at(element.place_of(&path), explanation);
         }
         for group in found.nsgs {
             if let Err(explanation) = self.group(group.json) {
-                let place = Some(element.place_of(&group.path));
-                self.problems.add(Problem { place, subject: String::new(), explanation });
+                self.problems.add_at(element.place_of(&group.path), explanation);
             }
         }
     }
