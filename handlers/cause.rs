@@ -16,9 +16,5 @@ pub(crate) async fn of_message<F: Future>(
     let id = brought
         .or_else(|| invocation.traceparent().and_then(|trace| CorrelationId::of_traceparent(trace).ok()))
         .or_else(|| CorrelationId::parse(invocation.id()).ok());
-    let work = work(message);
-    match id {
-        Some(id) => correlation::within(id, kind, work).await,
-        None => work.await,
-    }
+    correlation::within(id, kind, work(message)).await
 }

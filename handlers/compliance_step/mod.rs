@@ -9,11 +9,9 @@ use std::convert::Infallible;
 
 /// Never fails: what cannot be done now is sent again by a scheduled copy.
 pub(crate) async fn run(ajar: Ajar, message: ServiceBusMessage) -> Result<(), Infallible> {
-    match message.json() {
-        Ok(step) => compliance::on_message(&ajar, step).await,
-        Err(error) => {
-            message::park_unreadable(&ajar, Queue::Compliance, &message.body, &error.to_string()).await;
-        }
+    let read = message::readable(&ajar, Queue::Compliance, &message.body, message.json()).await;
+    if let Some(step) = read {
+        compliance::on_message(&ajar, step).await;
     }
     Ok(())
 }

@@ -8,11 +8,9 @@ use std::convert::Infallible;
 
 /// Never fails: what cannot be delivered now is sent again by a scheduled copy.
 pub(crate) async fn run(ajar: Ajar, message: ServiceBusMessage) -> Result<(), Infallible> {
-    match message.json() {
-        Ok(notification) => message::on_notification_message(&ajar, notification).await,
-        Err(error) => {
-            message::park_unreadable(&ajar, Queue::Notifications, &message.body, &error.to_string()).await;
-        }
+    let read = message::readable(&ajar, Queue::Notifications, &message.body, message.json()).await;
+    if let Some(notification) = read {
+        message::on_notification_message(&ajar, notification).await;
     }
     Ok(())
 }

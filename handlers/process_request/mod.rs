@@ -8,11 +8,9 @@ use std::convert::Infallible;
 
 /// Never fails: what cannot be done now is sent again by a scheduled copy.
 pub(crate) async fn run(ajar: Ajar, message: ServiceBusMessage) -> Result<(), Infallible> {
-    match message.json() {
-        Ok(request) => message::on_request_message(&ajar, request).await,
-        Err(error) => {
-            message::park_unreadable(&ajar, Queue::AccessRequests, &message.body, &error.to_string()).await;
-        }
+    let read = message::readable(&ajar, Queue::AccessRequests, &message.body, message.json()).await;
+    if let Some(request) = read {
+        message::on_request_message(&ajar, request).await;
     }
     Ok(())
 }

@@ -8,11 +8,9 @@ use std::convert::Infallible;
 
 /// Never fails: what cannot be done now is sent again by a scheduled copy.
 pub(crate) async fn run(ajar: Ajar, message: ServiceBusMessage) -> Result<(), Infallible> {
-    match message.json() {
-        Ok(point) => message::on_reconcile_message(&ajar, point).await,
-        Err(error) => {
-            message::park_unreadable(&ajar, Queue::Reconcile, &message.body, &error.to_string()).await;
-        }
+    let read = message::readable(&ajar, Queue::Reconcile, &message.body, message.json()).await;
+    if let Some(point) = read {
+        message::on_reconcile_message(&ajar, point).await;
     }
     Ok(())
 }

@@ -24,24 +24,30 @@ pub(crate) struct Behind {
 impl Behind {
     /// The VMs of the interfaces. Instances of scale sets have interfaces of another type and are not among them.
     pub(crate) fn vms(&self) -> BTreeSet<ResourceId> {
-        let id = |interface: &Value| {
-            ResourceId::parse(interface.pointer("/properties/virtualMachine/id")?.as_str()?).ok()
-        };
         let is_vm = |id: &ResourceId| id.is_type("Microsoft.Compute/virtualMachines");
-        self.interfaces.iter().filter_map(id).filter(is_vm).collect()
+        self.interfaces.iter().filter_map(machine_of).filter(is_vm).collect()
     }
 
     /// The private addresses of the interfaces.
     pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
-        let configurations = self
-            .interfaces
-            .iter()
-            .filter_map(|interface| interface.pointer("/properties/ipConfigurations")?.as_array())
-            .flatten();
-        configurations
-            .filter_map(|one| one.pointer("/properties/privateIPAddress")?.as_str()?.parse().ok())
-            .collect()
+        self.interfaces.iter().flat_map(addresses_of).collect()
     }
+
+    /// What the interface that holds a private address belongs to.
+    pub(crate) fn holder(&self, address: IpAddr) -> Option<ResourceId> {
+        let mut interfaces = self.interfaces.iter();
+        machine_of(interfaces.find(|interface| addresses_of(interface).any(|own| own == address))?)
+    }
+}
+
+fn machine_of(interface: &Value) -> Option<ResourceId> {
+    ResourceId::parse(interface.pointer("/properties/virtualMachine/id")?.as_str()?).ok()
+}
+
+fn addresses_of(interface: &Value) -> impl Iterator<Item = IpAddr> {
+    let configurations = interface.pointer("/properties/ipConfigurations").and_then(Value::as_array);
+    let address = |one: &Value| one.pointer("/properties/privateIPAddress")?.as_str()?.parse().ok();
+    configurations.into_iter().flatten().filter_map(address)
 }
 
 /// Reads what is behind an NSG, subnet, VNet, route table, public address, load balancer or network interface; `None`

@@ -37,8 +37,24 @@ impl Document for Head {
     const NAME: &'static str = "chain head";
 }
 
+impl Head {
+    /// The head after one more entry, of this text.
+    pub(crate) fn after(&self, entry: &str) -> Head {
+        Head { hash: digest(entry, 64), entries: self.entries + 1 }
+    }
+
+    /// The change that puts it in the place of the one that was read with `before`.
+    pub(crate) fn change(&self, before: Option<&Etag>) -> Result<Change, AccessError> {
+        let (row, document) = (head_row(), encode(self)?);
+        Ok(match before {
+            Some(etag) => Change::Replace { row, document, etag: etag.clone() },
+            None => Change::Insert { row, document },
+        })
+    }
+}
+
 /// The head as read or written, with the version of its row; none before the first entry.
-type KnownHead = (Head, Option<Etag>);
+pub(crate) type KnownHead = (Head, Option<Etag>);
 
 /// The histories that are being added to at present, by VM. Cheap to clone: clones share it.
 #[derive(Clone, Default)]
@@ -87,8 +103,17 @@ pub(crate) struct ChainInUse<'a> {
     chain: Arc<Chain>,
 }
 
-pub(crate) fn head_row() -> Key {
+fn head_row() -> Key {
     Key::new(["head"])
+}
+
+/// Reads the head of the chain in `partition` of table `requests`.
+pub(crate) async fn read_head(ajar: &Ajar, partition: &Key) -> Result<KnownHead, AccessError> {
+    let found = ajar.ports.store.get(Table::Requests, partition, &head_row()).await?;
+    Ok(match found.as_ref().map(stored::<Head>).transpose()? {
+        Some(head) => (head.content, Some(head.etag)),
+        None => (Head::default(), None),
+    })
 }
 
 /// Locks for as long as nothing is awaited; nobody panics meanwhile.
@@ -120,15 +145,7 @@ impl ChainInUse<'_> {
         if Arc::strong_count(&self.chain) > 2 {
             return Ok(None);
         }
-        self.read_head().await.map(Some)
-    }
-
-    async fn read_head(&self) -> Result<KnownHead, AccessError> {
-        let found = self.ajar.ports.store.get(Table::Requests, &self.partition, &head_row()).await?;
-        Ok(match found.as_ref().map(stored::<Head>).transpose()? {
-            Some(head) => (head.content, Some(head.etag)),
-            None => (Head::default(), None),
-        })
+        read_head(self.ajar, &self.partition).await.map(Some)
     }
 
     /// Adds to the chain. `foreseen` is the head as [`ChainInUse::foresee`] gave it.
@@ -161,7 +178,7 @@ impl ChainInUse<'_> {
         while !batch.is_empty() {
             let used = match head.take() {
                 Some(known) => known,
-                None => self.read_head().await?,
+                None => read_head(self.ajar, &self.partition).await?,
             };
             let additions = batch.iter().map(|waiting| &waiting.addition);
             let (changes, after) = changes(&used, additions)?;
@@ -173,7 +190,7 @@ impl ChainInUse<'_> {
                     return Ok(());
                 }
                 Err(StoreError::Conflict) if attempt < ATTEMPTS => {
-                    let now = self.read_head().await?;
+                    let now = read_head(self.ajar, &self.partition).await?;
                     let is_head_moved = now.1 != used.1;
                     *head = Some(now);
                     if is_head_moved {
@@ -233,18 +250,14 @@ fn changes<'a>(
     let mut changes = Vec::new();
     let mut after = head.clone();
     for addition in additions {
-        let entry = Entry { previous: after.hash, ..addition.entry.clone() };
+        let entry = Entry { previous: after.hash.clone(), ..addition.entry.clone() };
         let document = encode(&entry)?;
-        after = Head { hash: digest(&document, 64), entries: after.entries + 1 };
+        after = after.after(&document);
         changes.push(addition.request.clone());
         changes.push(Change::Insert { row: addition.row.clone(), document });
         changes.extend(addition.beside.iter().cloned());
     }
-    let (row, document) = (head_row(), encode(&after)?);
-    changes.push(match etag {
-        Some(etag) => Change::Replace { row, document, etag: etag.clone() },
-        None => Change::Insert { row, document },
-    });
+    changes.push(after.change(etag.as_ref())?);
     Ok((changes, after))
 }
 

@@ -99,8 +99,14 @@ pub fn current() -> Option<CorrelationId> {
 }
 
 /// Does `work` under an id: [`current`] returns it in there, and log lines have it. `kind` is what the work is, for
-/// log and trace. Work that is handed to another task is not under it.
-pub async fn within<F: Future>(id: CorrelationId, kind: &'static str, work: F) -> F::Output {
+/// log and trace. Work that is handed to another task is not under it. Without an id, and under the one that is there
+/// already, it is done as it is.
+pub async fn within<F: Future>(
+    id: impl Into<Option<CorrelationId>>,
+    kind: &'static str,
+    work: F,
+) -> F::Output {
+    let Some(id) = id.into().filter(|id| current() != Some(*id)) else { return work.await };
     let work = async {
         // Made in here, so that whatever names traces can name this one after the id.
         let span = tracing::info_span!("work", kind, correlation_id = %id);

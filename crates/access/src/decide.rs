@@ -41,13 +41,8 @@ const ATTEMPTS: usize = 20;
 pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
     let opened = history::open(ajar, id).await?;
     let Some(request) = opened.request().cloned() else { return Ok(()) };
-    match request.correlation {
-        // The sweep comes without the id that the message would have had.
-        Some(cause) if correlation::current() != Some(cause) => {
-            correlation::within(cause, "decide", decide_opened(ajar, id, opened, request)).await
-        }
-        _ => decide_opened(ajar, id, opened, request).await,
-    }
+    // The sweep comes without the id that the message would have had.
+    correlation::within(request.correlation, "decide", decide_opened(ajar, id, opened, request)).await
 }
 
 async fn decide_opened(
@@ -352,27 +347,29 @@ async fn project_on(
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
-    use crate::testing::{World, user, vm};
+    use crate::testing::{self, World, user, vm};
     use crate::{close, configure, submit};
     use jiff::SignedDuration;
     use serde_json::json;
 
-    /// An invocation that read the request before an extension, slept, and writes after it.
-    #[tokio::test]
-    async fn a_straggler_that_read_before_an_extension_does_not_take_it_back() {
+    /// A world in which bob has been let into `web-1` for an hour, and his request as it is then.
+    #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    async fn active() -> (World, AccessRequest) {
         let world = World::new();
-        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-        configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap())
-            .await
-            .unwrap();
-        let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
-            "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
-        let ask = serde_json::from_value(ask).unwrap();
+        world.protect("web-1", json!({})).await;
+        let ask = testing::ask("web-1", "203.0.113.7", "PT1H");
         let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
         world.deliver().await;
         let as_read = history::read(&world.ajar, &request.id).await.unwrap().unwrap().content;
+        (world, as_read)
+    }
+
+    /// An invocation that read the request before an extension, slept, and writes after it.
+    #[tokio::test]
+    async fn a_straggler_that_read_before_an_extension_does_not_take_it_back() {
+        let (world, as_read) = active().await;
         let hour = crate::extend::ExtensionInput { duration: Some("PT1H".into()), ..Default::default() };
-        crate::extend::extend(&world.ajar, &user("bob"), &request.id, &hour).await.unwrap();
+        crate::extend::extend(&world.ajar, &user("bob"), &as_read.id, &hour).await.unwrap();
         project(&world.ajar, &as_read).await.unwrap();
         world.pass(SignedDuration::from_mins(70)).await;
         assert!(world.azure.allows("203.0.113.7", "10.0.0.4", 22));
@@ -383,20 +380,10 @@ mod tests {
     /// An invocation that read the request while it was active, slept, and writes after it was revoked.
     #[tokio::test]
     async fn a_straggler_that_read_before_a_revocation_opens_nothing_after_it() {
-        let world = World::new();
-        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-        configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap())
-            .await
-            .unwrap();
-        let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
-            "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
-        let ask = serde_json::from_value(ask).unwrap();
-        let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
-        world.deliver().await;
-        let as_read = history::read(&world.ajar, &request.id).await.unwrap().unwrap().content;
+        let (world, as_read) = active().await;
         assert_eq!(as_read.status, Status::Active);
 
-        close::revoke(&world.ajar, &user("bob"), &request.id).await.unwrap();
+        close::revoke(&world.ajar, &user("bob"), &as_read.id).await.unwrap();
         world.deliver().await;
         // Ten minutes are longer than any invocation lives.
         world.pass(SignedDuration::from_mins(10)).await;
@@ -409,12 +396,8 @@ mod tests {
     #[tokio::test]
     async fn a_decision_overtaken_by_turning_off_opens_nothing_when_jit_is_on_again() {
         let world = World::new();
-        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-        let policy = serde_json::from_value(policy).unwrap();
-        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
-        let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
-            "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
-        let ask = serde_json::from_value(ask).unwrap();
+        world.protect("web-1", json!({})).await;
+        let ask = testing::ask("web-1", "203.0.113.7", "PT1H");
         let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
         let permitted = authorise(&world.ajar, &request).await.unwrap().unwrap();
         world.bus.clear();
@@ -424,7 +407,7 @@ mod tests {
         begin(&world.ajar, opened, request.clone(), &permitted).await.unwrap();
         // The invocation dies; the sweep goes on from there.
         world.minutes(2).await;
-        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
+        world.protect("web-1", json!({})).await;
         world.minutes(2).await;
         assert!(!world.azure.allows("203.0.113.7", "10.0.0.4", 22));
         let after = history::read(&world.ajar, &request.id).await.unwrap().unwrap().content;

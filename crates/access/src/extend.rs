@@ -9,6 +9,7 @@ use crate::life_cycle::Event;
 use crate::notification::Happened;
 use crate::permission::{self, Operation};
 use crate::policy::{JitPolicy, parse_duration};
+use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::remind;
 use crate::request::{AccessRequest, check_justification, parse_moment};
@@ -143,8 +144,13 @@ pub async fn extend(
 
 /// The policy that is in force, for a caller who still has the role: as Azure says now, not as it said a moment ago.
 async fn authorise(ajar: &Ajar, caller: &Caller, found: &AccessRequest) -> Result<JitPolicy, AccessError> {
-    permission::require_now(ajar, caller, &found.wish.vm, Operation::Request).await?;
-    submit::authorised_policy(ajar, caller, &found.wish.vm).await
+    let vm = &found.wish.vm;
+    let (permitted, policy) = futures::join!(
+        permission::require_now(ajar, caller, vm, Operation::Request),
+        policy_store::read(ajar, vm),
+    );
+    permitted?;
+    submit::in_force(vm, policy?)
 }
 
 /// Writes into the history of live access that and why it was not extended, where role or policy decided that.

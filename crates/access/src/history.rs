@@ -2,7 +2,7 @@
 //! entry holds the hash of the one before it on the same VM, so that a later change of the past is found.
 
 use crate::Ajar;
-use crate::chain::{self, Added, Addition, ChainInUse, Head, head_row};
+use crate::chain::{self, Added, Addition, ChainInUse, KnownHead};
 use crate::document::{Document, Stored, decode, encode, stored};
 use crate::error::AccessError;
 use crate::keys::{Key, digest};
@@ -10,7 +10,7 @@ use crate::life_cycle::Status;
 use crate::notification::{Happened, Notification, Subject};
 use crate::outbox::{self, Beside, Noted};
 use crate::ports::identity::Caller;
-use crate::ports::store::{Change, Etag, Range, StoreError, Table, scan_all};
+use crate::ports::store::{Change, Range, StoreError, Table, scan_all};
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
 use jiff::{SignedDuration, Timestamp};
@@ -110,7 +110,7 @@ pub(crate) struct Opened<'a> {
     id: RequestId,
     chain: ChainInUse<'a>,
     found: Option<Stored<AccessRequest>>,
-    head: Option<(Head, Option<Etag>)>,
+    head: Option<KnownHead>,
 }
 
 /// Reads a request in order to change it.
@@ -242,15 +242,7 @@ pub async fn verify_chain(ajar: &Ajar, id: &RequestId) -> Result<u64, AccessErro
         1_000_000,
     )
     .await?;
-    let head: Head = ajar
-        .ports
-        .store
-        .get(Table::Requests, &partition(id), &head_row())
-        .await?
-        .as_ref()
-        .map(decode)
-        .transpose()?
-        .unwrap_or_default();
+    let (head, _) = chain::read_head(ajar, &partition(id)).await?;
     let mut by_hash = std::collections::BTreeMap::new();
     for row in &rows {
         by_hash.insert(digest(&row.document, 64), decode::<Link>(row)?);

@@ -14,6 +14,7 @@ use crate::request_id::RequestId;
 use crate::send;
 use jiff::SignedDuration;
 use serde::Serialize;
+use std::fmt::Display;
 
 /// After so many failures a message is parked; what it was about stays due and the sweep goes on.
 const MOST_ATTEMPTS: u32 = 8;
@@ -57,8 +58,24 @@ pub async fn on_notification_message(ajar: &Ajar, message: NotificationMessage) 
     }
 }
 
+/// What was read of a message; one that could not be read is parked and gives nothing.
+pub async fn readable<T, E: Display>(
+    ajar: &Ajar,
+    queue: Queue,
+    body: &[u8],
+    read: Result<T, E>,
+) -> Option<T> {
+    match read {
+        Ok(message) => Some(message),
+        Err(error) => {
+            park_unreadable(ajar, queue, body, &error.to_string()).await;
+            None
+        }
+    }
+}
+
 /// Parks a message that could not be read: its text is kept for a person to look at.
-pub async fn park_unreadable(ajar: &Ajar, queue: Queue, body: &[u8], reason: &str) {
+pub(crate) async fn park_unreadable(ajar: &Ajar, queue: Queue, body: &[u8], reason: &str) {
     #[derive(Serialize)]
     struct Unreadable<'a> {
         queue: &'a str,

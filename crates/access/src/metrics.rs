@@ -15,7 +15,7 @@ pub enum Metric {
     Decisions,
     /// From the decision to the read-back that saw the port open.
     TimeToOpen,
-    /// Ends that are more than a minute past and whose enforcement points were not seen shut.
+    /// Ends that are five minutes past and that no sweep could carry out.
     OverdueGrants,
     /// Sweeps that ended well.
     SweepHeartbeat,

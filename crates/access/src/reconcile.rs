@@ -242,13 +242,8 @@ async fn work(
             return Ok(Worked { next, read_back });
         }
         keep_originals(ajar, point, &rows, &planned, false).await?;
-        let written = match cause(point, &rows, now) {
-            Some(id) if correlation::current() != Some(id) => {
-                correlation::within(id, "write", write(ajar, point, &planned.write, lease, now)).await
-            }
-            _ => write(ajar, point, &planned.write, lease, now).await,
-        };
-        match written {
+        let writing = write(ajar, point, &planned.write, lease, now);
+        match correlation::within(cause(point, &rows, now), "write", writing).await {
             Ok(None) => {}
             Ok(Some(operation)) => {
                 lease.set_operation(Some(operation)).await?;

@@ -145,13 +145,13 @@ pub async fn adopt(ajar: &Ajar, caller: &Caller, input: &AdoptInput) -> Result<V
     let planned = plan::plan(&nsg, &desired, ajar.ports.clock.now()).map_err(|error| {
         AccessError::Conflict { code: "CannotBePlanned", message: format!("{}: {error}", id.name()) }
     })?;
-    let interfaces = behind::read(ajar, &id).await?.ok_or_else(nothing)?.interfaces;
+    let behind = behind::read(ajar, &id).await?.ok_or_else(nothing)?;
     let mut ports: BTreeMap<ResourceId, Vec<Value>> = BTreeMap::new();
     for note in planned.notes {
         let Note::OrphanedProtection { rule, addresses } = note else { continue };
         let Some(rule) = nsg.rules().iter().find(|other| other.name() == rule) else { continue };
         let vms: BTreeSet<ResourceId> =
-            addresses.iter().filter_map(|address| vm_at(&interfaces, address)).collect();
+            addresses.iter().filter_map(|address| behind.holder(address.parse().ok()?)).collect();
         for vm in vms {
             let known = ports.entry(vm).or_default();
             for port in ports_of(rule.json()) {
@@ -171,18 +171,6 @@ pub async fn adopt(ajar: &Ajar, caller: &Caller, input: &AdoptInput) -> Result<V
         inputs.push(input);
     }
     Ok(enable_each(ajar, caller, inputs, input.what_if).await)
-}
-
-/// The VM that holds a private address.
-fn vm_at(interfaces: &[Value], address: &str) -> Option<ResourceId> {
-    let holds = |interface: &&Value| {
-        let configurations =
-            interface.pointer("/properties/ipConfigurations").and_then(Value::as_array).into_iter().flatten();
-        let mut addresses = configurations.filter_map(|one| one.pointer("/properties/privateIPAddress"));
-        addresses.any(|own| own.as_str() == Some(address))
-    };
-    let interface = interfaces.iter().find(holds)?;
-    ResourceId::parse(interface.pointer("/properties/virtualMachine/id")?.as_str()?).ok()
 }
 
 /// The ports of a rule, as a policy names them.

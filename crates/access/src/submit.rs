@@ -2,6 +2,7 @@
 
 use crate::Ajar;
 use crate::correlation;
+use crate::document::Stored;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
@@ -135,7 +136,12 @@ pub(crate) async fn authorised_policy(
     );
     // Who may not ask does not learn whether there is anything to ask for.
     permitted?;
-    match policy? {
+    in_force(vm, policy?)
+}
+
+/// The policy that was read for `vm`, if it is in force.
+pub(crate) fn in_force(vm: &ResourceId, found: Option<Stored<JitPolicy>>) -> Result<JitPolicy, AccessError> {
+    match found {
         Some(stored) if stored.content.state == PolicyState::Enabled => Ok(stored.content),
         _ => Err(AccessError::NotFound(format!(
             "{} has no JIT policy in force: nothing is kept shut there, and nothing can be asked for. Whoever \

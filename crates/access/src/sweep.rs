@@ -101,11 +101,8 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
     let lanes =
         future::join(work_through(ajar, fresh, started, &pauses), work_through(ajar, old, started, &pauses));
     let (fresh, old) = lanes.await;
-    for worked in [fresh, old] {
-        report.done += worked.done;
-        report.failed += worked.failed;
-        report.overdue += worked.overdue;
-    }
+    report.add(fresh);
+    report.add(old);
     tracing::info!(due = report.due, done = report.done, failed = report.failed, "swept");
     metrics::measure(Metric::SweepLag, lag as f64);
     metrics::measure(Metric::OverdueGrants, report.overdue as f64);
@@ -114,12 +111,13 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
     Ok(report)
 }
 
-/// What became of the groups of one lane, in rows.
-#[derive(Default)]
-struct Worked {
-    done: usize,
-    failed: usize,
-    overdue: usize,
+impl SweepReport {
+    /// Adds what became of some of the rows.
+    fn add(&mut self, part: SweepReport) {
+        self.done += part.done;
+        self.failed += part.failed;
+        self.overdue += part.overdue;
+    }
 }
 
 /// Until when Azure wants to be left alone, by subscription: its limits are per subscription.
@@ -141,21 +139,23 @@ impl Pauses {
 }
 
 /// Does groups, oldest first. What is not begun in time, or while Azure wants to be left alone, stays for the next sweep.
-async fn work_through(ajar: &Ajar, groups: Vec<Vec<DueRef>>, started: Timestamp, pauses: &Pauses) -> Worked {
+async fn work_through(
+    ajar: &Ajar,
+    groups: Vec<Vec<DueRef>>,
+    started: Timestamp,
+    pauses: &Pauses,
+) -> SweepReport {
     let mut results = stream::iter(groups)
         .map(|group| async move {
             let now = ajar.ports.clock.now();
             let subscription = group.first().and_then(|row| row.due.task.subscription());
             let is_paused = subscription.as_deref().is_some_and(|name| pauses.holds(name, now));
             if now.duration_since(started) > LONGEST || is_paused {
-                return Worked { overdue: overdue(&group, now), ..Worked::default() };
+                return SweepReport { overdue: overdue(&group, now), ..SweepReport::default() };
             }
-            let done = match CorrelationId::parse(&ajar.ports.ids.fresh()) {
-                Ok(id) => correlation::within(id, "sweep", work(ajar, &group)).await,
-                Err(_) => work(ajar, &group).await,
-            };
-            match done {
-                Ok(done) => Worked { done, ..Worked::default() },
+            let id = CorrelationId::parse(&ajar.ports.ids.fresh()).ok();
+            match correlation::within(id, "sweep", work(ajar, &group)).await {
+                Ok(done) => SweepReport { done, ..SweepReport::default() },
                 Err(error) => {
                     if let (Some(name), Some(wait)) = (subscription, error.asked_to_wait()) {
                         tracing::warn!(name, "Azure wants to be left alone");
@@ -169,16 +169,14 @@ async fn work_through(ajar: &Ajar, groups: Vec<Vec<DueRef>>, started: Timestamp,
                         error = error.log_text(),
                         "due work failed and stays due"
                     );
-                    Worked { done: 0, failed: group.len(), overdue }
+                    SweepReport { failed: group.len(), overdue, ..SweepReport::default() }
                 }
             }
         })
         .buffer_unordered(CONCURRENCY);
-    let mut all = Worked::default();
+    let mut all = SweepReport::default();
     while let Some(worked) = results.next().await {
-        all.done += worked.done;
-        all.failed += worked.failed;
-        all.overdue += worked.overdue;
+        all.add(worked);
     }
     all
 }

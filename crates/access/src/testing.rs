@@ -16,13 +16,16 @@ use crate::ports::Ports;
 use crate::ports::bus::{Bus, BusError, Message, Queue};
 use crate::ports::clock::{Clock, Ids};
 use crate::ports::identity::{AuthenticationError, Authenticator, Caller};
+use crate::request::RequestInput;
 use crate::sweep::SweepReport;
 use crate::template::Templates;
-use crate::{Ajar, Chains, Settings, compliance, event_message, message, sweep};
+use crate::{Ajar, Chains, Settings, compliance, configure, event_message, message, sweep};
 use ajar_network::plan::DeploymentName;
 use ajar_network::resource_id::ResourceId;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -227,6 +230,14 @@ fn id(kind: &str, name: &str) -> ResourceId {
         .expect("a well-formed id")
 }
 
+/// Asking for port 22 of a VM from one source.
+#[expect(clippy::expect_used, reason = "the text is well formed for every value that a test would use")]
+pub fn ask(name: &str, source: &str, duration: &str) -> RequestInput {
+    let ask = json!({ "vm": vm(name).as_str(), "duration": duration,
+        "ports": [{ "port": 22, "sources": [source] }] });
+    serde_json::from_value(ask).expect("a request")
+}
+
 /// Everything a test needs.
 pub struct World {
     /// Durable state.
@@ -299,24 +310,21 @@ impl World {
     /// Handles one message as the queue's function would.
     pub async fn handle(&self, queue: Queue, body: &str) {
         match queue {
-            Queue::AccessRequests => match serde_json::from_str(body) {
-                Ok(read) => message::on_request_message(&self.ajar, read).await,
-                Err(error) => {
-                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+            Queue::AccessRequests => {
+                if let Some(read) = self.read(queue, body).await {
+                    message::on_request_message(&self.ajar, read).await;
                 }
-            },
-            Queue::Reconcile => match serde_json::from_str(body) {
-                Ok(read) => message::on_reconcile_message(&self.ajar, read).await,
-                Err(error) => {
-                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+            }
+            Queue::Reconcile => {
+                if let Some(read) = self.read(queue, body).await {
+                    message::on_reconcile_message(&self.ajar, read).await;
                 }
-            },
-            Queue::Notifications => match serde_json::from_str(body) {
-                Ok(read) => message::on_notification_message(&self.ajar, read).await,
-                Err(error) => {
-                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+            }
+            Queue::Notifications => {
+                if let Some(read) = self.read(queue, body).await {
+                    message::on_notification_message(&self.ajar, read).await;
                 }
-            },
+            }
             Queue::VmEvents => {
                 if event_message::on_event_message(&self.ajar, body.as_bytes()).await.is_err() {
                     // The host delivers it again.
@@ -324,14 +332,30 @@ impl World {
                     lock(&self.bus.waiting).push((queue, message));
                 }
             }
-            Queue::Compliance => match serde_json::from_str(body) {
-                Ok(read) => compliance::on_message(&self.ajar, read).await,
-                Err(error) => {
-                    message::park_unreadable(&self.ajar, queue, body.as_bytes(), &error.to_string()).await
+            Queue::Compliance => {
+                if let Some(read) = self.read(queue, body).await {
+                    compliance::on_message(&self.ajar, read).await;
                 }
-            },
+            }
             Queue::Parked => {}
         }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, queue: Queue, body: &str) -> Option<T> {
+        message::readable(&self.ajar, queue, body.as_bytes(), serde_json::from_str(body)).await
+    }
+
+    /// Has alice turn JIT on for a VM, and everything done that follows. `more` are further fields of the policy, which
+    /// is about port 22 unless they say otherwise.
+    #[expect(clippy::expect_used, reason = "a test whose world cannot be set up fails")]
+    pub async fn protect(&self, name: &str, more: Value) {
+        let mut policy = json!({ "vm": vm(name).as_str(), "ports": [{ "port": 22 }] });
+        if let (Value::Object(policy), Value::Object(more)) = (&mut policy, more) {
+            policy.extend(more);
+        }
+        let policy = serde_json::from_value(policy).expect("a policy");
+        configure::enable(&self.ajar, &user("alice"), &policy).await.expect("JIT is turned on");
+        self.deliver().await;
     }
 
     /// Moves the clock on and delivers what has become visible.

@@ -2,10 +2,10 @@
 //! stand in the VM's hash chain with those of its requests.
 
 use crate::Ajar;
-use crate::chain::{Head, head_row};
+use crate::chain;
 use crate::document::{Document, decode, encode};
 use crate::error::AccessError;
-use crate::keys::{Key, digest};
+use crate::keys::Key;
 use crate::notification::{Happened, Notification, Subject};
 use crate::outbox::{self, Beside, Noted};
 use crate::permission::{self, Operation};
@@ -74,15 +74,14 @@ async fn write(
 ) -> Result<(), AccessError> {
     let store = ajar.ports.store.as_ref();
     for attempt in 0..ATTEMPTS {
-        let before = store.get(Table::Requests, &partition(vm), &head_row()).await?;
-        let head: Head = before.as_ref().map(decode).transpose()?.unwrap_or_default();
+        let (head, version) = chain::read_head(ajar, &partition(vm)).await?;
         let entry = encode(&VmEntry {
             at: ajar.ports.clock.now(),
             by: by.cloned(),
             what: what.to_owned(),
-            previous: head.hash,
+            previous: head.hash.clone(),
         })?;
-        let after = encode(&Head { hash: digest(&entry, 64), entries: head.entries + 1 })?;
+        let after = head.after(&entry).change(version.as_ref())?;
         let row = Key::new(["h", "vm", &format!("{:010}", head.entries)]);
         let noted = if is_told && !ajar.ports.notifiers.is_empty() {
             let id = format!("{}-vm-{}", request_id::vm_digits(vm), head.entries);
@@ -96,10 +95,7 @@ async fn write(
         };
         let mut changes = noted.changes.clone();
         changes.push(Change::Insert { row, document: entry });
-        changes.push(match before {
-            Some(before) => Change::Replace { row: head_row(), document: after, etag: before.etag },
-            None => Change::Insert { row: head_row(), document: after },
-        });
+        changes.push(after);
         match store.commit(Table::Requests, &partition(vm), &changes).await {
             Ok(_) => {
                 noted.send(ajar).await;

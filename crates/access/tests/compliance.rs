@@ -17,7 +17,7 @@ use ajar_access::remediate::{self, AdoptInput, ManyInput, Remedy};
 use ajar_access::request::RequestInput;
 use ajar_access::template::{Template, Templates};
 use ajar_access::testing::{World, nsg, user, vm};
-use ajar_access::{assess, compliance, configure, heartbeat, query, submit, vm_history};
+use ajar_access::{assess, compliance, heartbeat, query, submit, vm_history};
 use ajar_network::assessment::Status;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -25,14 +25,6 @@ use std::sync::atomic::Ordering;
 
 const BOB: &str = "203.0.113.7";
 const STRANGER: &str = "198.51.100.77";
-
-async fn protect_with(world: &World, name: &str, more: Value) {
-    let mut policy = json!({ "vm": vm(name).as_str(), "ports": [{ "port": 22 }] });
-    policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let policy = serde_json::from_value(policy).unwrap();
-    configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
-    world.deliver().await;
-}
 
 async fn sweep(world: &World) -> compliance_report::ComplianceReport {
     compliance::begin(&world.ajar).await.unwrap();
@@ -60,7 +52,7 @@ fn allow(name: &str, priority: u16, source: &str, address: &str) -> Value {
 #[tokio::test]
 async fn every_vm_is_judged_and_a_second_sweep_reads_nothing_but_lists() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({})).await;
+    world.protect("web-1", json!({})).await;
     world.minutes(20).await;
     let first = sweep(&world).await;
     let status = |name: &str| {
@@ -87,7 +79,7 @@ async fn every_vm_is_judged_and_a_second_sweep_reads_nothing_but_lists() {
 #[tokio::test]
 async fn drift_that_no_event_told_of_is_put_right() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({})).await;
+    world.protect("web-1", json!({})).await;
     world.minutes(20).await;
     let mut rules = world.azure.rules("web-nsg");
     rules.retain(|rule| !rule["name"].as_str().unwrap().starts_with("ajar-"));
@@ -101,7 +93,7 @@ async fn drift_that_no_event_told_of_is_put_right() {
 #[tokio::test]
 async fn an_allow_without_a_grant_is_closed_whatever_end_it_names() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({})).await;
+    world.protect("web-1", json!({})).await;
     let mut rules = world.azure.rules("second-nsg");
     rules.push(allow("ajar-test-allow-x", 101, BOB, "10.0.1.4"));
     rules.push(allow("ajar-other-allow-x", 102, BOB, "10.0.1.4"));
@@ -128,7 +120,7 @@ async fn an_allow_without_a_grant_is_closed_whatever_end_it_names() {
 #[tokio::test]
 async fn a_grants_own_allow_is_no_orphan() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({})).await;
+    world.protect("web-1", json!({})).await;
     let input: RequestInput = serde_json::from_value(json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
         "ports": [{ "port": 22, "sources": [BOB] }] }))
     .unwrap();
@@ -145,7 +137,7 @@ async fn a_grants_own_allow_is_no_orphan() {
 #[tokio::test]
 async fn protection_without_a_policy_stays_is_reported_and_can_be_adopted() {
     let world = World::new();
-    protect_with(&world, "both-1", json!({})).await;
+    world.protect("both-1", json!({})).await;
     let mut rules = world.azure.rules("web-nsg");
     rules.push(deny("ajar-test-deny-tcp-22", 200, "10.0.0.4"));
     world.azure.set_rules("web-nsg", rules);
@@ -199,7 +191,7 @@ async fn many_vms_are_protected_at_once_after_it_was_shown() {
 #[tokio::test]
 async fn a_vm_that_is_gone_is_retired_without_an_event() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({})).await;
+    world.protect("web-1", json!({})).await;
     world.minutes(20).await;
     sweep(&world).await;
     world.azure.delete_machine("web-1", true);
@@ -212,7 +204,7 @@ async fn a_vm_that_is_gone_is_retired_without_an_event() {
 #[tokio::test]
 async fn a_sweep_whose_messages_are_lost_or_whose_bus_is_down_ends_all_the_same() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({})).await;
+    world.protect("web-1", json!({})).await;
     world.minutes(20).await;
     // The store fails in the middle of the first step, and the message that says so is lost.
     world.budget.limit(14, false);

@@ -11,8 +11,8 @@
 use ajar_access::life_cycle::Status;
 use ajar_access::ports::store::Table;
 use ajar_access::request::AccessRequest;
-use ajar_access::testing::{World, user, vm};
-use ajar_access::{configure, query, submit};
+use ajar_access::testing::{self, World, user};
+use ajar_access::{query, submit};
 use serde_json::{Value, json};
 
 /// What releases after the first shape added to a request, each absent in older rows.
@@ -20,12 +20,8 @@ const ADDED: [&str; 6] = ["correlation", "window", "group", "reminder", "reminde
 
 async fn asked() -> (World, AccessRequest) {
     let world = World::new();
-    let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-    let policy = serde_json::from_value(policy).unwrap();
-    configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
-    let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT1H",
-        "ports": [{ "port": 22, "sources": ["203.0.113.7"] }] });
-    let ask = serde_json::from_value(ask).unwrap();
+    world.protect("web-1", json!({})).await;
+    let ask = testing::ask("web-1", "203.0.113.7", "PT1H");
     let request = submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap();
     (world, request)
 }

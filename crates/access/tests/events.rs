@@ -12,9 +12,9 @@
 use ajar_access::error::AccessError;
 use ajar_access::ports::bus::Queue;
 use ajar_access::ports::store::Table;
-use ajar_access::request::RequestInput;
+
 use ajar_access::template::{Template, Templates};
-use ajar_access::testing::{OWN_OBJECT_ID, SUBSCRIPTION, World, nsg, user, vm};
+use ajar_access::testing::{self, OWN_OBJECT_ID, SUBSCRIPTION, World, nsg, user, vm};
 use ajar_access::{configure, history, query, submit, vm_history};
 use ajar_network::assessment::Status;
 use ajar_network::resource_id::ResourceId;
@@ -63,16 +63,8 @@ fn nic(name: &str) -> ResourceId {
     ResourceId::parse(&format!("{group}/Microsoft.Network/networkInterfaces/{name}-nic")).unwrap()
 }
 
-async fn protect_with(world: &World, name: &str, more: Value) {
-    let mut policy = json!({ "vm": vm(name).as_str(), "ports": [{ "port": 22 }] });
-    policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let policy = serde_json::from_value(policy).unwrap();
-    configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
-    world.deliver().await;
-}
-
 async fn protect(world: &World, name: &str) {
-    protect_with(world, name, json!({})).await;
+    world.protect(name, json!({})).await;
     assert!(!world.azure.allows(STRANGER, address(name), 22));
 }
 
@@ -85,9 +77,7 @@ fn address(name: &str) -> &'static str {
 }
 
 async fn ask(world: &World, name: &str) -> ajar_access::request_id::RequestId {
-    let input: RequestInput = serde_json::from_value(json!({ "vm": vm(name).as_str(), "duration": "PT1H",
-        "ports": [{ "port": 22, "sources": [BOB] }] }))
-    .unwrap();
+    let input = testing::ask(name, BOB, "PT1H");
     let request = submit::submit(&world.ajar, &user("bob"), &input).await.unwrap();
     world.deliver().await;
     request.id
@@ -371,7 +361,7 @@ async fn drift_is_repaired_and_laid_to_whoever_did_it() {
 #[tokio::test]
 async fn drift_is_only_reported_where_the_policy_says_so() {
     let world = World::new();
-    protect_with(&world, "web-1", json!({ "onDrift": "report" })).await;
+    world.protect("web-1", json!({ "onDrift": "report" })).await;
     let mut rules = world.azure.rules("web-nsg");
     rules.retain(|rule| !rule["name"].as_str().unwrap().starts_with("ajar-test-deny"));
     world.azure.set_rules("web-nsg", rules);

@@ -15,8 +15,8 @@ use ajar_access::life_cycle::{CloseReason, Status};
 use ajar_access::ports::store::Table;
 use ajar_access::request::AccessRequest;
 use ajar_access::submit_many::{Asked, RequestsInput, submit_many};
-use ajar_access::testing::{World, user, vm};
-use ajar_access::{close, configure, history, query, submit, wait};
+use ajar_access::testing::{self, World, user, vm};
+use ajar_access::{close, history, query, submit, wait};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -32,9 +32,7 @@ fn minutes(count: i64) -> SignedDuration {
 }
 
 async fn protect(world: &World, name: &str) {
-    let policy = json!({ "vm": vm(name).as_str(), "ports": [{ "port": 22, "maximumDuration": "PT3H" }] });
-    configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap()).await.unwrap();
-    world.deliver().await;
+    world.protect(name, json!({ "ports": [{ "port": 22, "maximumDuration": "PT3H" }] })).await;
 }
 
 async fn protected() -> World {
@@ -44,12 +42,8 @@ async fn protected() -> World {
 }
 
 async fn submitted(world: &World, name: &str, duration: &str, start: Option<Timestamp>) -> AccessRequest {
-    let mut ask = json!({ "vm": vm(name).as_str(), "duration": duration,
-        "ports": [{ "port": 22, "sources": [ADA] }] });
-    if let Some(start) = start {
-        ask["start"] = start.to_string().into();
-    }
-    let ask = serde_json::from_value(ask).unwrap();
+    let mut ask = testing::ask(name, ADA, duration);
+    ask.start = start.map(|start| start.to_string());
     submit::submit(&world.ajar, &user("bob"), &ask).await.unwrap()
 }
 

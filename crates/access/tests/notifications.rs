@@ -15,7 +15,7 @@ use ajar_access::ports::bus::Queue;
 use ajar_access::ports::notifier::NotifierError;
 use ajar_access::ports::store::Table;
 use ajar_access::request::{AccessRequest, RequestInput};
-use ajar_access::testing::{FakeNotifier, World, user, vm};
+use ajar_access::testing::{self, FakeNotifier, World, user, vm};
 use ajar_access::{close, configure, query, submit};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -27,19 +27,13 @@ use std::sync::atomic::Ordering;
 const MOST_CALLS: i64 = 600;
 
 fn ask() -> RequestInput {
-    serde_json::from_value(json!({
-        "vm": vm("web-1").as_str(), "duration": "PT5M",
-        "ports": [{ "port": 22, "sources": ["203.0.113.7"] }],
-    }))
-    .unwrap()
+    testing::ask("web-1", "203.0.113.7", "PT5M")
 }
 
 async fn world() -> (World, Arc<FakeNotifier>) {
     let mut world = World::new();
     let notifier = world.listen();
-    let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-    configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap()).await.unwrap();
-    world.deliver().await;
+    world.protect("web-1", json!({})).await;
     (world, notifier)
 }
 
@@ -97,9 +91,7 @@ async fn a_refusal_and_a_withdrawal_are_told() {
 #[tokio::test]
 async fn nothing_is_kept_where_nobody_listens() {
     let world = World::new();
-    let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-    configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap()).await.unwrap();
-    world.deliver().await;
+    world.protect("web-1", json!({})).await;
     submit::submit(&world.ajar, &user("bob"), &ask()).await.unwrap();
     assert_eq!(outbox_rows(&world), 0);
     assert!(!world.bus.waiting().iter().any(|(queue, _)| *queue == Queue::Notifications));

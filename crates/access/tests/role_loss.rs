@@ -14,8 +14,8 @@ use ajar_access::life_cycle::{CloseReason, Status};
 use ajar_access::ports::azure::{DenyAssignment, DenyPrincipal, RolePermissions};
 use ajar_access::ports::store::Table;
 use ajar_access::request::AccessRequest;
-use ajar_access::testing::{SUBSCRIPTION, World, user, vm};
-use ajar_access::{configure, query, submit};
+use ajar_access::testing::{self, SUBSCRIPTION, World, user, vm};
+use ajar_access::{query, submit};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -26,10 +26,7 @@ const WEB_1: &str = "10.0.0.4";
 /// A world in which bob has been let into `web-1` for two hours.
 async fn opened(when_role_is_lost: Option<&str>) -> (World, AccessRequest) {
     let world = World::new();
-    let policy =
-        json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }], "whenRoleIsLost": when_role_is_lost });
-    configure::enable(&world.ajar, &user("alice"), &serde_json::from_value(policy).unwrap()).await.unwrap();
-    world.deliver().await;
+    world.protect("web-1", json!({ "whenRoleIsLost": when_role_is_lost })).await;
     let request = ask(&world).await.unwrap();
     world.deliver().await;
     assert!(world.azure.allows(ADA, WEB_1, 22));
@@ -37,9 +34,7 @@ async fn opened(when_role_is_lost: Option<&str>) -> (World, AccessRequest) {
 }
 
 async fn ask(world: &World) -> Result<AccessRequest, AccessError> {
-    let ask = json!({ "vm": vm("web-1").as_str(), "duration": "PT2H",
-        "ports": [{ "port": 22, "sources": [ADA] }] });
-    submit::submit(&world.ajar, &user("bob"), &serde_json::from_value(ask).unwrap()).await
+    submit::submit(&world.ajar, &user("bob"), &testing::ask("web-1", ADA, "PT2H")).await
 }
 
 async fn seen(world: &World, request: &AccessRequest) -> AccessRequest {

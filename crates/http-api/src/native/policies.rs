@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
-/// A policy as callers see it. Its first eight fields can be sent back as they are.
+/// A policy as callers see it. Its first nine fields can be sent back as they are.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Policy {
