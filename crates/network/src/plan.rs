@@ -207,8 +207,13 @@ pub struct Discrepancy {
 /// # Errors
 /// [`PlanError`] when Azure's limits or the NSG's other rules leave no way.
 pub fn plan(current: &NetworkSecurityGroup, desired: &Desired, now: Timestamp) -> Result<Plan, PlanError> {
-    let target = target::target(current, desired, now)?;
+    let mut target = target::target(current, desired, now, target::Orphans::Joined)?;
     let mut layout = layout::layout(current, desired, &target)?;
+    if layout.partial {
+        // Places before a respected rule are few, and whoever is in one by a deny that lost its row keeps it.
+        target = target::target(current, desired, now, target::Orphans::Apart)?;
+        layout = layout::layout(current, desired, &target)?;
+    }
     let mut notes = target.notes.clone();
 
     let turned_off =

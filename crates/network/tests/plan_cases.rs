@@ -355,6 +355,60 @@ fn respecting_leaves_rules_and_says_what_stays_open() {
     assert!(verify(&after, &strict, now()).is_err());
 }
 
+/// Two priorities are free before a rule that is respected. A standing exception that is new takes neither from the
+/// denies of a VM whose row is missing.
+#[test]
+fn an_orphaned_deny_does_not_slip_behind_a_respected_rule() {
+    let respecting = |name: &str, addresses: &[&str], port: u16| Protection {
+        existing_rules: ExistingRules::Respect,
+        ..protection(name, addresses, &[tcp(port)])
+    };
+    let (a, b) = (respecting("a", &["10.0.0.4"], 22), respecting("b", &["10.0.0.5", "fd00::5"], 3389));
+    let mut wish = desired(vec![a.clone(), b], vec![]);
+    let (before, _) = bring(&nsg(vec![rule("first", 102, "Allow", "*")]), &mut wish);
+    let early = |nsg: &NetworkSecurityGroup| -> Vec<String> {
+        let denies = ours(nsg, Access::Deny).into_iter();
+        let early = denies.filter(|deny| deny.priority().unwrap() < 102);
+        let mut names: Vec<String> = early.map(|deny| deny.name().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(early(&before).len(), 2, "{before:?}");
+    assert!(early(&before).iter().all(|name| name.contains("-deny-rdp-")), "{:?}", early(&before));
+
+    let open = StandingException { source: ExceptionSource::Prefix(Prefix::parse("0.0.0.0/1").unwrap()) };
+    let mut wish = desired(vec![Protection { exceptions: vec![open], ..a }], vec![]);
+    let (after, _) = bring(&before, &mut wish);
+    assert_eq!(early(&after), early(&before));
+}
+
+/// The same where the rule that is respected is about nobody but the VM whose row is missing.
+#[test]
+fn an_orphaned_deny_stays_before_a_rule_that_only_it_is_about() {
+    let respecting = |name: &str, addresses: &[&str], ports: &[ProtectedPort]| Protection {
+        existing_rules: ExistingRules::Respect,
+        ..protection(name, addresses, ports)
+    };
+    let udp = ProtectedPort { ports: PortRange::new(20, 25).unwrap(), protocol: Protocol::Udp };
+    let (a, b) =
+        (respecting("a", &["10.0.0.4"], &[tcp(22)]), respecting("b", &["10.0.0.5", "fd00::5"], &[udp]));
+    let mut wish = desired(vec![a.clone(), b], vec![]);
+    let mut first = rule("first", 103, "Allow", "*");
+    first["properties"]["protocol"] = json!("Udp");
+    let (before, _) = bring(&nsg(vec![first]), &mut wish);
+    assert!(ours(&before, Access::Deny).iter().all(|deny| deny.priority().unwrap() < 103), "{before:?}");
+
+    let open = StandingException { source: ExceptionSource::Prefix(Prefix::parse("0.0.0.0/1").unwrap()) };
+    let mut wish = desired(vec![Protection { exceptions: vec![open], ..a }], vec![]);
+    let (after, _) = bring(&before, &mut wish);
+    let orphaned = |nsg: &NetworkSecurityGroup| -> Vec<Option<u16>> {
+        let denies = ours(nsg, Access::Deny).into_iter();
+        denies.filter(|deny| deny.name().contains("20-25")).map(|deny| deny.priority()).collect()
+    };
+    assert_eq!(orphaned(&before).len(), 2, "{before:?}");
+    assert_eq!(orphaned(&after), orphaned(&before));
+}
+
 #[test]
 fn absence_never_opens() {
     let two = || vec![protection("a", &["10.0.0.4"], &[tcp(22)]), protection("b", &["10.0.0.5"], &[tcp(22)])];

@@ -57,9 +57,10 @@ pub(super) fn of_other_deployment(rule: &SecurityRule, desired: &Desired) -> boo
         && !desired.deployment.manages(&name)
 }
 
-fn packets_of(desired: &Desired, mode: ExistingRules) -> Vec<Packets> {
+/// What the protections cover before which rules of others may be moved.
+fn superseding(desired: &Desired) -> Vec<Packets> {
     enabled(desired)
-        .filter(|p| p.existing_rules == mode && !p.addresses.is_empty())
+        .filter(|p| p.existing_rules == ExistingRules::Supersede && !p.addresses.is_empty())
         .flat_map(|p| {
             let addresses = AddressSet::from_addresses(p.addresses.iter().copied());
             protected_ports(&p.ports).into_iter().map(move |(protocol, ports)| Packets {
@@ -95,9 +96,7 @@ pub(super) fn layout<'a>(
     if needed == 0 {
         return Ok(Layout { foreign, managed: BTreeMap::new(), partial: false });
     }
-    let supersede = packets_of(desired, ExistingRules::Supersede);
-    let mut enabled_packets = packets_of(desired, ExistingRules::Respect);
-    enabled_packets.extend(supersede.iter().cloned());
+    let supersede = superseding(desired);
 
     let mut before = bound(&foreign, &target.closed);
     if free_below(&foreign, before).len() < needed {
@@ -113,12 +112,13 @@ pub(super) fn layout<'a>(
             before = bound(&foreign, &supersede);
         }
     }
-    let partial = bound(&foreign, &enabled_packets) < before;
+    let partial = bound(&foreign, &target.closed) < before;
     let slots = free_below(&foreign, before);
     if slots.len() < needed {
         return Err(PlanError::NoFreePriority { needed, free: slots.len(), before });
     }
-    let managed = if partial { packed(target, &slots) } else { place(current, desired, target, &slots) };
+    let held = held(current, desired);
+    let managed = if partial { packed(target, &slots, &held) } else { place(target, &slots, &held) };
     Ok(Layout { foreign, managed, partial })
 }
 
@@ -160,13 +160,34 @@ fn key(wanted: &Wanted) -> String {
     wanted.name().to_ascii_lowercase()
 }
 
-/// Everything at the lowest free priorities, allows first.
-fn packed(target: &Target, slots: &BTreeSet<u16>) -> BTreeMap<String, u16> {
+/// The priorities of the managed rules there are, by lower-case name.
+fn held(current: &NetworkSecurityGroup, desired: &Desired) -> BTreeMap<String, u16> {
+    current
+        .rules()
+        .iter()
+        .filter(|r| desired.deployment.manages(r.name()) && r.direction() != Some(Direction::Outbound))
+        .filter_map(|r| Some((r.name().to_ascii_lowercase(), r.priority()?)))
+        .collect()
+}
+
+/// Everything at the lowest free priorities, allows first. Denies that no protection accounts for stay where they are:
+/// what has lost its row must not slip behind a rule that is respected. They are about nothing that an allow is about,
+/// but for denies whose addresses cannot be listed, which are the first after the allows.
+fn packed(target: &Target, slots: &BTreeSet<u16>, held: &BTreeMap<String, u16>) -> BTreeMap<String, u16> {
+    let mut free = slots.clone();
+    let stays = |name: &String| Some((name.clone(), *held.get(name)?));
+    let mut placed: BTreeMap<String, u16> =
+        target.orphaned.iter().filter_map(stays).filter(|(_, priority)| free.remove(priority)).collect();
     let mut names: Vec<String> = target.allows.iter().map(key).collect();
     names.sort();
-    let mut denies: Vec<String> = target.denies.iter().map(key).collect();
+    let mut denies: Vec<(bool, String)> =
+        target.denies.iter().map(|deny| (!matches!(deny, Wanted::Kept(_)), key(deny))).collect();
     denies.sort();
-    names.into_iter().chain(denies).zip(slots.iter().copied()).collect()
+    let denies = denies.into_iter().map(|(_, name)| name);
+    let rest: Vec<String> =
+        names.into_iter().chain(denies).filter(|name| !placed.contains_key(name)).collect();
+    placed.extend(rest.into_iter().zip(free));
+    placed
 }
 
 /// Which existing priorities of wanted rules are kept.
@@ -180,18 +201,7 @@ enum Keep {
 /// Allows at the lowest free priorities, denies at the highest, every rule staying where it is as long as all
 /// allows precede all denies. A priority that a managed rule holds now is given to another only when there is no
 /// other, because a single write cannot swap two rules.
-fn place(
-    current: &NetworkSecurityGroup,
-    desired: &Desired,
-    target: &Target,
-    slots: &BTreeSet<u16>,
-) -> BTreeMap<String, u16> {
-    let held: BTreeMap<String, u16> = current
-        .rules()
-        .iter()
-        .filter(|r| desired.deployment.manages(r.name()) && r.direction() != Some(Direction::Outbound))
-        .filter_map(|r| Some((r.name().to_ascii_lowercase(), r.priority()?)))
-        .collect();
+fn place(target: &Target, slots: &BTreeSet<u16>, held: &BTreeMap<String, u16>) -> BTreeMap<String, u16> {
     for (keep, avoid_held) in [
         (Keep::All, true),
         (Keep::All, false),
@@ -199,11 +209,11 @@ fn place(
         (Keep::Allows, false),
         (Keep::Nothing, true),
     ] {
-        if let Some(placed) = try_place(target, slots, &held, keep, avoid_held) {
+        if let Some(placed) = try_place(target, slots, held, keep, avoid_held) {
             return placed;
         }
     }
-    try_place(target, slots, &held, Keep::Nothing, false).unwrap_or_else(|| packed(target, slots))
+    try_place(target, slots, held, Keep::Nothing, false).unwrap_or_else(|| packed(target, slots, held))
 }
 
 fn try_place(

@@ -65,6 +65,8 @@ pub(super) struct Target {
     pub(super) denies: Vec<Wanted>,
     /// What enabled protections and orphaned denies cover.
     pub(super) closed: Vec<Packets>,
+    /// Names of the denies that shut only what no protection accounts for.
+    pub(super) orphaned: BTreeSet<String>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -337,11 +339,21 @@ fn listed_coverage(rule: &SecurityRule) -> Option<(Vec<IpAddr>, Protocol, PortSe
     Some((side.addresses.to_addresses(MAX_PREFIXES)?, protocol, ports.ports.clone()))
 }
 
+/// Where the addresses go that deny rules shut and no protection accounts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orphans {
+    /// Into one rule with whatever else has the same ports shut.
+    Joined,
+    /// They stay alone in the rules that have them, which can so stay where they are.
+    Apart,
+}
+
 /// Computes the rules that should exist.
 pub(super) fn target(
     current: &NetworkSecurityGroup,
     desired: &Desired,
     now: Timestamp,
+    orphans_go: Orphans,
 ) -> Result<Target, PlanError> {
     check_protocols(desired, now)?;
     let mut notes = Vec::new();
@@ -366,12 +378,20 @@ pub(super) fn target(
     let accounted: BTreeSet<IpAddr> =
         desired.protections.iter().flat_map(|p| p.addresses.iter().chain(&p.released)).copied().collect();
     let mut kept = Vec::new();
+    let mut denies: Vec<Wanted> = Vec::new();
+    let mut packets = Vec::new();
     for rule in existing_denies(current, &desired.deployment) {
         match listed_coverage(rule) {
             Some((addresses, protocol, ports)) => {
                 let orphans: Vec<IpAddr> = addresses.into_iter().filter(|a| !accounted.contains(a)).collect();
-                for address in &orphans {
-                    add_ports(closed.entry(*address).or_default(), protocol, &ports);
+                if orphans_go == Orphans::Joined {
+                    for address in &orphans {
+                        add_ports(closed.entry(*address).or_default(), protocol, &ports);
+                    }
+                } else if !orphans.is_empty() {
+                    let addresses = AddressSet::from_addresses(orphans.iter().copied());
+                    packets.push(Packets { addresses, protocol, ports });
+                    denies.extend(packets.last().map(|shut| deny_rule(rule.name().to_owned(), shut)));
                 }
                 if !orphans.is_empty() {
                     let addresses = orphans.iter().map(ToString::to_string).collect();
@@ -396,26 +416,33 @@ pub(super) fn target(
             *slot = slot.union(&AddressSet::from_addresses([address]));
         }
     }
-    let mut denies: Vec<Wanted> = Vec::new();
-    let mut packets = Vec::new();
-    for ((protocol, ports, v4), destination) in groups {
+    let orphaned: BTreeSet<String> = denies.iter().map(|deny| deny.name().to_ascii_lowercase()).collect();
+    for ((protocol, ports, v4), addresses) in groups {
         let identity = format!("{ports}|{protocol}|{}", if v4 { "v4" } else { "v6" });
         let mut name = describe::rule_name(&desired.deployment, "deny", &ports, &identity);
-        if kept.iter().any(|k| k.name().eq_ignore_ascii_case(&name)) {
+        let is_taken = |name: &str| {
+            orphaned.contains(&name.to_ascii_lowercase())
+                || kept.iter().any(|rule| rule.name().eq_ignore_ascii_case(name))
+        };
+        while is_taken(&name) {
             name.push_str("-again");
         }
-        packets.push(Packets { addresses: destination.clone(), protocol, ports: ports.clone() });
-        denies.push(Wanted::Generated(Box::new(RuleSpec {
-            name,
-            description: describe::CLOSED.to_owned(),
-            priority: 0,
-            access: Access::Deny,
-            protocol,
-            source: RuleSource::Any,
-            destination,
-            destination_ports: ports,
-        })));
+        packets.push(Packets { addresses, protocol, ports });
+        denies.extend(packets.last().map(|shut| deny_rule(name, shut)));
     }
     denies.extend(kept.into_iter().map(Wanted::Kept));
-    Ok(Target { allows, denies, closed: packets, notes })
+    Ok(Target { allows, denies, closed: packets, orphaned, notes })
+}
+
+fn deny_rule(name: String, shut: &Packets) -> Wanted {
+    Wanted::Generated(Box::new(RuleSpec {
+        name,
+        description: describe::CLOSED.to_owned(),
+        priority: 0,
+        access: Access::Deny,
+        protocol: shut.protocol,
+        source: RuleSource::Any,
+        destination: shut.addresses.clone(),
+        destination_ports: shut.ports.clone(),
+    }))
 }
