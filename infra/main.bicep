@@ -64,6 +64,9 @@ param logRetentionDays int = 90
 @description('Who is told when an alert fires.')
 param alertEmails string[] = []
 
+@description('Whether a system of yours is told by signed webhook what happens. Its address and the secret that it checks are the secrets webhook-url and webhook-secret of the key vault; put them there first, so on the second deployment.')
+param webhook bool = false
+
 @description('Tags on every resource.')
 param tags { *: string } = {}
 
@@ -195,6 +198,7 @@ module application 'modules/function-app.bicep' = {
     stateStorageName: stateStorageName
     busName: busName
     insightsName: 'appi-${name}'
+    webhookVaultName: webhook ? vault.outputs.name : ''
     workspaceId: monitoring.outputs.workspaceId
     alwaysReady: alwaysReady
     maximumInstances: maximumInstances

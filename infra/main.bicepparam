@@ -14,3 +14,4 @@ param subscriptions = split(
 )
 param networking = readEnvironmentVariable('AJAR_NETWORKING', 'public')
 param alertEmails = filter(split(readEnvironmentVariable('AJAR_ALERT_EMAILS', ''), ','), email => !empty(email))
+param webhook = bool(readEnvironmentVariable('AJAR_WEBHOOK', 'false'))

@@ -16,4 +16,5 @@ param zoneRedundant = true
 param auditRetentionDays = 2555
 param logRetentionDays = 365
 param alertEmails = ['oncall@contoso.com', 'security@contoso.com']
+param webhook = true
 param tags = { owner: 'security', 'cost-centre': '4711' }

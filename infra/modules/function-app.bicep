@@ -14,6 +14,8 @@ param packageContainer string
 param stateStorageName string
 param busName string
 param insightsName string
+@description('The vault with the secrets webhook-url and webhook-secret; empty when nobody is told by webhook.')
+param webhookVaultName string
 param workspaceId string
 @description('Instances that always run, by what they run.')
 param alwaysReady { http: int, reconcile: int }
@@ -31,6 +33,13 @@ resource hostStorage 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
 resource stateStorage 'Microsoft.Storage/storageAccounts@2026-06-01' existing = { name: stateStorageName }
 resource bus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = { name: busName }
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = { name: insightsName }
+
+var webhookSettings = [
+  for part in ['url', 'secret']: {
+    name: 'AJAR_WEBHOOK_${toUpper(part)}'
+    value: '@Microsoft.KeyVault(VaultName=${webhookVaultName};SecretName=webhook-${part})'
+  }
+]
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${name}'
@@ -61,6 +70,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     httpsOnly: true
     clientAffinityEnabled: false
     publicNetworkAccess: isReachablePublicly ? 'Enabled' : 'Disabled'
+    // Who reads what app settings refer to in the vault.
+    keyVaultReferenceIdentity: identity.id
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: {
       runtime: { name: 'custom', version: '1.0' }
@@ -82,30 +93,36 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       scmMinTlsVersion: '1.2'
       ftpsState: 'Disabled'
       http20Enabled: true
-      appSettings: [
-        { name: 'AzureWebJobsStorage__accountName', value: hostStorage.name }
-        { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
-        { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-        {
-          name: 'ServiceBusConnection__fullyQualifiedNamespace'
-          value: split(split(bus.properties.serviceBusEndpoint, '//')[1], ':')[0]
-        }
-        { name: 'ServiceBusConnection__credential', value: 'managedidentity' }
-        { name: 'ServiceBusConnection__clientId', value: identity.properties.clientId }
-        { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: insights.properties.ConnectionString }
-        {
-          name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
-          value: 'ClientId=${identity.properties.clientId};Authorization=AAD'
-        }
-        { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
-        { name: 'AJAR_DEPLOYMENT', value: deployment }
-        { name: 'AJAR_SUBSCRIPTIONS', value: join(subscriptions, ',') }
-        { name: 'AJAR_TENANT_ID', value: tenant().tenantId }
-        { name: 'AJAR_AUDIENCE', value: '${applicationIdUri},${clientId}' }
-        { name: 'AJAR_TABLES_ENDPOINT', value: 'https://${stateStorage.name}.table.${environment().suffixes.storage}' }
-        { name: 'AJAR_AUTHORITY', value: environment().authentication.loginEndpoint }
-        { name: 'AJAR_ARM_ENDPOINT', value: environment().resourceManager }
-      ]
+      appSettings: concat(
+        [
+          { name: 'AzureWebJobsStorage__accountName', value: hostStorage.name }
+          { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
+          { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
+          {
+            name: 'ServiceBusConnection__fullyQualifiedNamespace'
+            value: split(split(bus.properties.serviceBusEndpoint, '//')[1], ':')[0]
+          }
+          { name: 'ServiceBusConnection__credential', value: 'managedidentity' }
+          { name: 'ServiceBusConnection__clientId', value: identity.properties.clientId }
+          { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: insights.properties.ConnectionString }
+          {
+            name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+            value: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+          }
+          { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
+          { name: 'AJAR_DEPLOYMENT', value: deployment }
+          { name: 'AJAR_SUBSCRIPTIONS', value: join(subscriptions, ',') }
+          { name: 'AJAR_TENANT_ID', value: tenant().tenantId }
+          { name: 'AJAR_AUDIENCE', value: '${applicationIdUri},${clientId}' }
+          {
+            name: 'AJAR_TABLES_ENDPOINT'
+            value: 'https://${stateStorage.name}.table.${environment().suffixes.storage}'
+          }
+          { name: 'AJAR_AUTHORITY', value: environment().authentication.loginEndpoint }
+          { name: 'AJAR_ARM_ENDPOINT', value: environment().resourceManager }
+        ],
+        empty(webhookVaultName) ? [] : webhookSettings
+      )
     }
   }
 }
