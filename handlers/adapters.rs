@@ -70,6 +70,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             settings: Settings {
                 deployment: configuration.deployment.name.clone(),
                 subscriptions: configuration.deployment.subscriptions.clone(),
+                remind_before: configuration.deployment.remind_before,
                 templates: templates::read(configuration.deployment.templates.as_deref())?,
             },
             ports: Ports {

@@ -4,7 +4,11 @@
 use ajar_entra::{AuthenticatorSettings, ManagedIdentitySettings, PUBLIC_AUTHORITY};
 use ajar_http_api::FrontEnd;
 use ajar_network::plan::DeploymentName;
+use jiff::SignedDuration;
 use std::path::PathBuf;
+
+/// The longest time ahead that people are reminded of an end: no access lasts longer than a day.
+const LONGEST_REMINDER: SignedDuration = SignedDuration::from_hours(24);
 
 /// Everything that the app settings say.
 pub(crate) struct Configuration {
@@ -27,6 +31,8 @@ pub(crate) struct DeploymentConfiguration {
     pub(crate) name: DeploymentName,
     /// `AJAR_SUBSCRIPTIONS`: GUIDs, separated by commas.
     pub(crate) subscriptions: Vec<String>,
+    /// `AJAR_REMIND_BEFORE`: how long before the end of access people are reminded, ISO 8601, ten minutes by default.
+    pub(crate) remind_before: SignedDuration,
     /// `AJAR_TEMPLATES`: a folder of templates instead of the packaged one.
     pub(crate) templates: Option<PathBuf>,
 }
@@ -127,7 +133,8 @@ impl Configuration {
         let endpoint = reader.optional("AJAR_SERVICE_BUS_ENDPOINT");
         let templates = reader.optional("AJAR_TEMPLATES").map(PathBuf::from);
         let front_end = read_front_end(&mut reader);
-        match (name, subscriptions, tenant, audiences, store, namespace, identity, front_end) {
+        let remind_before = read_reminder(&mut reader);
+        match (name, subscriptions, tenant, audiences, store, namespace, identity, front_end, remind_before) {
             (
                 Some(name),
                 Some(subscriptions),
@@ -137,8 +144,9 @@ impl Configuration {
                 Some(namespace),
                 Ok(identity),
                 Some(front_end),
+                Some(remind_before),
             ) if reader.problems.is_empty() => Ok(Configuration {
-                deployment: DeploymentConfiguration { name, subscriptions, templates },
+                deployment: DeploymentConfiguration { name, subscriptions, remind_before, templates },
                 callers: AuthenticatorSettings { authority, tenant, audiences },
                 identity,
                 arm_endpoint,
@@ -195,6 +203,18 @@ fn read_front_end<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Opti
             None
         }
     }
+}
+
+fn read_reminder<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<SignedDuration> {
+    let Some(text) = reader.optional("AJAR_REMIND_BEFORE") else { return Some(ajar_access::REMIND_BEFORE) };
+    let parsed: Option<SignedDuration> = text.parse().ok();
+    let ahead = parsed.filter(|ahead| ahead.is_positive() && *ahead <= LONGEST_REMINDER);
+    if ahead.is_none() {
+        let holds =
+            "how long before the end of access people are reminded: a duration such as PT10M, at most P1D";
+        reader.problems.push(format!("AJAR_REMIND_BEFORE does not hold {holds}"));
+    }
+    ahead
 }
 
 fn guids(text: &str) -> Option<Vec<String>> {
@@ -292,6 +312,22 @@ mod tests {
         assert_eq!(with("true").unwrap().front_end, FrontEnd::SetsForwardedFor);
         let Err(error) = with("yes") else { panic!("an unclear setting was accepted") };
         assert!(error.to_string().contains("AJAR_TRUST_FORWARDED_FOR"), "{error}");
+    }
+
+    #[test]
+    fn people_are_reminded_ten_minutes_before_or_as_it_is_set() {
+        let with = |value: &str| {
+            read(|settings| {
+                settings.insert("AJAR_REMIND_BEFORE".into(), value.into());
+            })
+        };
+        let ahead = |configuration: Configuration| configuration.deployment.remind_before;
+        assert_eq!(ahead(read(|_| {}).unwrap()), SignedDuration::from_mins(10));
+        assert_eq!(ahead(with("PT30M").unwrap()), SignedDuration::from_mins(30));
+        for wrong in ["10", "PT0S", "-PT1M", "PT24H1S", "soon"] {
+            let Err(error) = with(wrong) else { panic!("{wrong} was accepted") };
+            assert!(error.0.len() == 1 && error.0[0].starts_with("AJAR_REMIND_BEFORE"), "{error}");
+        }
     }
 
     #[test]

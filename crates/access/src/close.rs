@@ -22,7 +22,7 @@ pub async fn revoke(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<Acce
     let missing = || AccessError::NotFound(format!("there is no request `{id}`"));
     let found = history::read(ajar, id).await?.ok_or_else(missing)?.content;
     if found.requester.object_id != caller.object_id {
-        permission::require(ajar, caller, &found.wish.vm, Operation::EndAnother).await?;
+        permission::require(ajar, caller, found.wish.subject(), Operation::EndAnother).await?;
     }
     end(ajar, id, caller, CloseReason::Revoked, "ended").await?.ok_or_else(missing)
 }

@@ -10,7 +10,7 @@ use crate::document::Stored;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::life_cycle::CloseReason;
-use crate::permission::{self, Operation};
+use crate::permission::{self, Operation, Subject};
 use crate::point::{self, ProjectedPolicy, StoreOrAccess, policy_row};
 use crate::policy::{JitPolicy, PolicyInput, PolicyPoint, PolicyState, PolicyTerms};
 use crate::policy_store;
@@ -38,18 +38,19 @@ const ATTEMPTS: usize = 20;
 pub async fn enable(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Result<JitPolicy, AccessError> {
     let vm = input.vm()?;
     let terms = input.terms()?;
-    enable_with(ajar, caller, &vm, terms).await
+    enable_with(ajar, caller, (&vm).into(), terms).await
 }
 
 /// The same with terms that were read another way.
 pub(crate) async fn enable_with(
     ajar: &Ajar,
     caller: &Caller,
-    vm: &ResourceId,
+    subject: Subject<'_>,
     terms: PolicyTerms,
 ) -> Result<JitPolicy, AccessError> {
+    let vm = subject.vm;
     check_subscription(ajar, vm)?;
-    permission::require(ajar, caller, vm, Operation::Configure).await?;
+    permission::require(ajar, caller, subject, Operation::Configure).await?;
     let resources = ajar.ports.azure.vm_estate(vm).await?;
     turn_on(ajar, caller, vm, terms, &resources).await
 }
@@ -158,8 +159,18 @@ pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Resul
 /// # Errors
 /// [`AccessError::Forbidden`] without both permissions, [`AccessError::NotFound`] when it is not on.
 pub async fn disable(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<JitPolicy, AccessError> {
+    disable_on(ajar, caller, vm.into()).await
+}
+
+/// The same for a VM of the policy resource that the caller named.
+pub(crate) async fn disable_on(
+    ajar: &Ajar,
+    caller: &Caller,
+    subject: Subject<'_>,
+) -> Result<JitPolicy, AccessError> {
+    let vm = subject.vm;
     check_subscription(ajar, vm)?;
-    permission::require(ajar, caller, vm, Operation::Configure).await?;
+    permission::require(ajar, caller, subject, Operation::Configure).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
     let policy = policy_store::change(ajar, vm, |before| {

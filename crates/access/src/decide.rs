@@ -112,7 +112,7 @@ async fn authorise(
 ) -> Result<Result<JitPolicy, (&'static str, String)>, AccessError> {
     let vm = &request.wish.vm;
     let (permitted, policy) = futures::join!(
-        permission::require_now(ajar, &request.requester, vm, Operation::Request),
+        permission::require_now(ajar, &request.requester, request.wish.subject(), Operation::Request),
         policy_store::read(ajar, vm),
     );
     match permitted {

@@ -146,7 +146,7 @@ pub async fn extend(
 async fn authorise(ajar: &Ajar, caller: &Caller, found: &AccessRequest) -> Result<JitPolicy, AccessError> {
     let vm = &found.wish.vm;
     let (permitted, policy) = futures::join!(
-        permission::require_now(ajar, caller, vm, Operation::Request),
+        permission::require_now(ajar, caller, found.wish.subject(), Operation::Request),
         policy_store::read(ajar, vm),
     );
     permitted?;

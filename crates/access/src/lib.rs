@@ -63,6 +63,10 @@ pub mod wait;
 pub use chain::Chains;
 
 use ajar_network::plan::DeploymentName;
+use jiff::SignedDuration;
+
+/// [`Settings::remind_before`] where the deployment does not say.
+pub const REMIND_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the use cases know of this deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,9 @@ pub struct Settings {
     pub subscriptions: Vec<String>,
     /// What new VMs get by themselves.
     pub templates: template::Templates,
+    /// How long before its end people are reminded of access. Of access that is open for less than twice as long
+    /// nobody is: whoever asked for so little knows.
+    pub remind_before: SignedDuration,
 }
 
 /// The use cases' view of everything: settings and ports.

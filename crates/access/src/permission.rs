@@ -51,7 +51,22 @@ enum Age {
     New,
 }
 
-/// Checks that `caller` may carry out `operation` for `vm`, by what was read in the last half minute.
+/// What an operation is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    /// The VM.
+    pub(crate) vm: &'a ResourceId,
+    /// Resource id of the policy that the caller named; none where only the VM was named.
+    pub(crate) policy: Option<&'a str>,
+}
+
+impl<'a> From<&'a ResourceId> for Subject<'a> {
+    fn from(vm: &'a ResourceId) -> Subject<'a> {
+        Subject { vm, policy: None }
+    }
+}
+
+/// Checks that `caller` may carry out `operation` on `subject`, by what was read in the last half minute.
 ///
 /// # Errors
 /// [`AccessError::Forbidden`] naming the first missing action, its scope and the reason;
@@ -59,10 +74,10 @@ enum Age {
 pub(crate) async fn require(
     ajar: &Ajar,
     caller: &Caller,
-    vm: &ResourceId,
+    subject: impl Into<Subject<'_>>,
     operation: Operation,
 ) -> Result<(), AccessError> {
-    require_for(ajar, caller, vm, operation, Age::Recent).await
+    require_for(ajar, caller, subject.into(), operation, Age::Recent).await
 }
 
 /// The same by what Azure says now: for whatever opens something.
@@ -72,34 +87,69 @@ pub(crate) async fn require(
 pub(crate) async fn require_now(
     ajar: &Ajar,
     caller: &Caller,
-    vm: &ResourceId,
+    subject: impl Into<Subject<'_>>,
     operation: Operation,
 ) -> Result<(), AccessError> {
-    require_for(ajar, caller, vm, operation, Age::New).await
+    require_for(ajar, caller, subject.into(), operation, Age::New).await
 }
 
 async fn require_for(
     ajar: &Ajar,
     caller: &Caller,
-    vm: &ResourceId,
+    Subject { vm, policy }: Subject<'_>,
     operation: Operation,
     age: Age,
 ) -> Result<(), AccessError> {
     let group = resource_group_scope(vm)?;
-    // One reading at the VM holds what is assigned at its resource group as well.
-    let standing = match standing(ajar, caller, vm.as_str(), age).await {
-        // The VM is gone; who may act on its group may still see and end what was done for it.
-        Err(AccessError::NotFound(_)) => standing(ajar, caller, &group, age).await?,
-        other => other?,
+    let at_named = async {
+        match policy {
+            Some(policy) => standing_or_above(ajar, caller, policy, &group, age).await.map(Some),
+            None => Ok(None),
+        }
     };
+    let (at_vm, at_named) =
+        try_join(standing_or_above(ajar, caller, vm.as_str(), &group, age), at_named).await?;
     for action in operation.needs() {
-        let scope = match action.scope() {
-            Scope::Vm => vm.as_str(),
-            Scope::Policy => group.as_str(),
-        };
-        check(&standing, caller, *action, scope)?;
+        match action.scope() {
+            Scope::Vm => check(&at_vm, caller, *action, vm.as_str())?,
+            // One reading at the VM holds what is assigned at its resource group as well.
+            Scope::Policy => {
+                let standing = at_named.as_ref().unwrap_or(&at_vm);
+                check(standing, caller, *action, policy.unwrap_or(&group))?;
+            }
+        }
     }
     Ok(())
+}
+
+/// What Azure says about `caller` at `scope`, or at the resource group that it is in where Azure has nothing at
+/// `scope`: of a VM that is gone, and of a policy that only this deployment has, there are no assignments of its own,
+/// and those above it count.
+async fn standing_or_above(
+    ajar: &Ajar,
+    caller: &Caller,
+    scope: &str,
+    group: &str,
+    age: Age,
+) -> Result<Arc<Standing>, AccessError> {
+    match standing(ajar, caller, scope, age).await {
+        Err(AccessError::NotFound(_)) => standing(ajar, caller, group, age).await,
+        other => other,
+    }
+}
+
+/// Checks that `caller` may do `action` on the policy with the resource id `policy`, which is in `group`.
+///
+/// # Errors
+/// As [`require`].
+pub(crate) async fn require_on_policy(
+    ajar: &Ajar,
+    caller: &Caller,
+    (policy, group): (&str, &str),
+    action: Action,
+) -> Result<(), AccessError> {
+    let standing = standing_or_above(ajar, caller, policy, group, Age::Recent).await?;
+    check(&standing, caller, action, policy)
 }
 
 /// Checks that `caller` may do `action` on `scope`, a resource group.

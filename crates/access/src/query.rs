@@ -12,12 +12,17 @@ use crate::ports::identity::Caller;
 use crate::ports::store::{Range, Table, scan_all};
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
-use crate::submit::inbox_partition;
+use crate::submit::{group_partition, inbox_partition};
+use crate::submit_many::{CONCURRENCY, MOST_VMS};
 use ajar_network::resource_id::ResourceId;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 
 /// How many of a person's requests one list shows, newest first.
 const MOST_REQUESTS: usize = 200;
+
+/// The hexadecimal digits of a group's id.
+const GROUP_DIGITS: usize = 32;
 
 /// More requests than a person makes before old ones are cleared.
 const MOST_INBOX_ROWS: usize = 50_000;
@@ -59,7 +64,7 @@ pub async fn request(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<Acc
         .ok_or_else(|| AccessError::NotFound(format!("there is no request `{id}`")))?
         .content;
     if found.requester.object_id != caller.object_id {
-        permission::require(ajar, caller, &found.wish.vm, Operation::FollowAnother).await?;
+        permission::require(ajar, caller, found.wish.subject(), Operation::FollowAnother).await?;
     }
     Ok(found)
 }
@@ -75,6 +80,53 @@ pub async fn request_history(
 ) -> Result<Vec<Entry>, AccessError> {
     request(ajar, caller, id).await?;
     history::entries(ajar, id).await
+}
+
+/// The requests that were made in one go for several VMs and share `group`, in order of VM: all of them for their
+/// requester, for others those that they may see as with [`request`].
+///
+/// # Errors
+/// [`AccessError::Invalid`] when `group` is no id of a group, [`AccessError::NotFound`] when there is no such group,
+/// [`AccessError::Forbidden`] when the caller may see none of its requests.
+pub async fn group_requests(
+    ajar: &Ajar,
+    caller: &Caller,
+    group: &str,
+) -> Result<Vec<AccessRequest>, AccessError> {
+    if group.len() != GROUP_DIGITS || !group.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let rule = format!("is not the id of a group, {GROUP_DIGITS} hexadecimal digits");
+        return Err(AccessError::invalid("group", rule));
+    }
+    let range = Range::partition(group_partition(&group.to_ascii_lowercase()));
+    let rows = scan_all(ajar.ports.store.as_ref(), Table::Inbox, &range, MOST_VMS).await?;
+    let ids: Vec<RequestId> = rows.iter().filter_map(|row| RequestId::parse(row.row.as_str()).ok()).collect();
+    let seen: Vec<Result<AccessRequest, AccessError>> = stream::iter(ids)
+        .map(|id| async move {
+            match request(ajar, caller, &id).await {
+                // Of one whose making broke off there is only the row.
+                Err(AccessError::NotFound(_)) => Ok(None),
+                Err(error @ AccessError::Forbidden(_)) => Ok(Some(Err(error))),
+                other => other.map(|request| Some(Ok(request))),
+            }
+        })
+        .buffered(CONCURRENCY)
+        .try_filter_map(|seen| async move { Ok::<_, AccessError>(seen) })
+        .try_collect()
+        .await?;
+    let mut requests = Vec::new();
+    let mut refused = None;
+    for seen in seen {
+        match seen {
+            Ok(request) => requests.push(request),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    if requests.is_empty() {
+        let missing = || AccessError::NotFound(format!("there is no group of requests `{group}`"));
+        return Err(refused.unwrap_or_else(missing));
+    }
+    requests.sort_by(|one, other| one.wish.vm.cmp(&other.wish.vm));
+    Ok(requests)
 }
 
 /// The caller's own requests, newest first, the last 200.

@@ -9,13 +9,7 @@ use crate::notification::Happened;
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
 use crate::send;
-use jiff::{SignedDuration, Timestamp};
-
-/// How long before the end.
-const AHEAD: SignedDuration = SignedDuration::from_mins(10);
-
-/// In a shorter window nobody is reminded: whoever asked for so little knows.
-const SHORTEST_WINDOW: SignedDuration = SignedDuration::from_mins(20);
+use jiff::Timestamp;
 
 /// Writes the row that brings the reminder of the end of `window`, which was fixed at `now`; none when nobody
 /// listens, the window is short or its end near.
@@ -25,10 +19,12 @@ pub(crate) async fn note(
     (start, end): (Timestamp, Timestamp),
     now: Timestamp,
 ) -> Result<Option<DueRef>, AccessError> {
-    if ajar.ports.notifiers.is_empty() || end.duration_since(start) < SHORTEST_WINDOW || end - AHEAD <= now {
+    let ahead = ajar.settings.remind_before;
+    let is_short = end.duration_since(start) < ahead.saturating_mul(2);
+    if ajar.ports.notifiers.is_empty() || is_short || end - ahead <= now {
         return Ok(None);
     }
-    due::note(ajar, end - AHEAD, Task::Remind { request: id.clone() }).await.map(Some)
+    due::note(ajar, end - ahead, Task::Remind { request: id.clone() }).await.map(Some)
 }
 
 /// Sends the message that brings the reminder on time.

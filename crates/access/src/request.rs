@@ -5,6 +5,7 @@ use crate::document::Document;
 use crate::due::DueRef;
 use crate::error::AccessError;
 use crate::life_cycle::{CloseReason, Event, IllegalTransition, Status};
+use crate::permission::Subject;
 use crate::policy::{
     AllowedSources, JitPolicy, PolicyTerms, PortInput, parse_duration, parse_list, parse_protocol, parse_vm,
 };
@@ -97,6 +98,9 @@ pub struct Wish {
     /// What all requests that one call of Azure's API became have in common, 32 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiation: Option<String>,
+    /// Resource id of the policy of Azure's API that it was asked for through: a role on that resource counts as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// Whether one enforcement point was seen in the state a request wants.
@@ -206,6 +210,7 @@ impl RequestInput {
             justification: check_justification(self.justification.as_deref())?,
             minimum_duration: None,
             initiation: None,
+            policy: None,
         })
     }
 }
@@ -262,6 +267,11 @@ fn contains(outer: PortRange, inner: PortRange) -> bool {
 }
 
 impl Wish {
+    /// What roles are asked about.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject { vm: &self.vm, policy: self.policy.as_deref() }
+    }
+
     /// Checks that the start is neither past nor too far ahead.
     ///
     /// # Errors

@@ -47,7 +47,8 @@ pub(crate) async fn look(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError>
     }
     let is_open = matches!(request.status, Status::Opening | Status::Active);
     if is_open && is_closed_then(ajar, &request.wish.vm).await? {
-        match permission::require(ajar, &request.requester, &request.wish.vm, Operation::Request).await {
+        match permission::require(ajar, &request.requester, request.wish.subject(), Operation::Request).await
+        {
             Ok(()) => {}
             Err(AccessError::Forbidden(reason)) => {
                 tracing::warn!(request = %id, reason, "the owner of open access has lost the role for it");

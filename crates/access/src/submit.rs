@@ -10,7 +10,7 @@ use crate::keys::Key;
 use crate::life_cycle::Status;
 use crate::metrics::{self, Metric};
 use crate::notification::Happened;
-use crate::permission::{self, Operation};
+use crate::permission::{self, Operation, Subject};
 use crate::policy;
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
@@ -20,7 +20,6 @@ use crate::request::{AccessRequest, RequestInput, Wish};
 use crate::request_id::RequestId;
 use crate::send;
 use ajar_network::resource_id::ResourceId;
-use futures::TryFutureExt;
 
 /// Takes a request: the caller learns at once whether it can be granted; it is decided and opened through
 /// the queue.
@@ -45,7 +44,7 @@ pub(crate) async fn submit_in(
 ) -> Result<AccessRequest, AccessError> {
     let taken = async {
         let vm = policy::parse_vm("vm", &input.vm)?;
-        let policy = authorised_policy(ajar, caller, &vm).await?;
+        let policy = authorised_policy(ajar, caller, (&vm).into()).await?;
         let wish = input.wish(&policy.terms)?;
         let now = ajar.ports.clock.now();
         wish.check_start(now)?;
@@ -81,15 +80,12 @@ async fn store(
 ) -> Result<AccessRequest, AccessError> {
     wish.check_against(policy)?;
     let now = ajar.ports.clock.now();
-    // The row of the inbox comes before the request: a row without its request shows nothing, but a request whose
+    // The rows of the inbox come before the request: a row without its request shows nothing, but a request whose
     // row is missing would be opened for somebody who was told that it failed.
-    let inbox = Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() };
-    let inbox = [inbox];
-    let partition = inbox_partition(&caller.object_id);
-    let (guard, opened, _) = futures::try_join!(
+    let (guard, opened, ()) = futures::try_join!(
         due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }),
         history::open_new(ajar, &id),
-        ajar.ports.store.commit(Table::Inbox, &partition, &inbox).map_err(AccessError::from),
+        list(ajar, &id, caller, group.as_deref()),
     )?;
     let what = wish.justification.clone().unwrap_or_else(|| "no justification given".into());
     let request = AccessRequest {
@@ -119,19 +115,39 @@ async fn store(
     Ok(request)
 }
 
+/// Lists a request among those of its requester and of its group.
+async fn list(ajar: &Ajar, id: &RequestId, caller: &Caller, group: Option<&str>) -> Result<(), AccessError> {
+    let row = [Change::Put { row: Key::new([id.as_str()]), document: "{\"v\":1}".into() }];
+    let put = async |partition: Key| ajar.ports.store.commit(Table::Inbox, &partition, &row).await;
+    let of_group = async {
+        match group {
+            Some(group) => put(group_partition(group)).await.map(|_| ()),
+            None => Ok(()),
+        }
+    };
+    futures::try_join!(put(inbox_partition(&caller.object_id)), of_group)?;
+    Ok(())
+}
+
+/// The partition of the requests of a group in table `inbox`. No person's: an object id has no second part.
+pub(crate) fn group_partition(group: &str) -> Key {
+    Key::new(["group", group])
+}
+
 /// The partition of a person's requests in table `inbox`.
 pub(crate) fn inbox_partition(object_id: &str) -> Key {
     Key::new([object_id.to_ascii_lowercase()])
 }
 
-/// The policy of `vm`, for a caller who may ask for access under it.
+/// The policy of a VM, for a caller who may ask for access under it.
 pub(crate) async fn authorised_policy(
     ajar: &Ajar,
     caller: &Caller,
-    vm: &ResourceId,
+    subject: Subject<'_>,
 ) -> Result<JitPolicy, AccessError> {
+    let vm = subject.vm;
     let (permitted, policy) = futures::join!(
-        permission::require(ajar, caller, vm, Operation::Request),
+        permission::require(ajar, caller, subject, Operation::Request),
         policy_store::read(ajar, vm),
     );
     // Who may not ask does not learn whether there is anything to ask for.

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The most VMs of one request.
-const MOST_VMS: usize = 50;
+pub(crate) const MOST_VMS: usize = 50;
 
 /// How many VMs are worked on at once.
-const CONCURRENCY: usize = 8;
+pub(crate) const CONCURRENCY: usize = 8;
 
 /// A request for one VM (`vm`) or several (`vms`), as a user writes it. Strict: an unknown field is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -273,6 +273,7 @@ impl World {
                 deployment: DeploymentName::parse("test").expect("a deployment name"),
                 subscriptions: vec![SUBSCRIPTION.into()],
                 templates: Templates::default(),
+                remind_before: crate::REMIND_BEFORE,
             },
             ports: Ports {
                 store: store.clone(),

@@ -132,6 +132,7 @@ fn ajar(world: &World, instance: usize) -> Ajar {
             deployment: DeploymentName::parse("sim").expect("a deployment name"),
             subscriptions: vec![SUBSCRIPTION.to_owned()],
             templates: Templates::default(),
+            remind_before: ajar_access::REMIND_BEFORE,
         },
         ports: Ports {
             notifiers: Vec::new(),

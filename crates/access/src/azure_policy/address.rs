@@ -66,6 +66,11 @@ impl PolicyAddress {
         &self.location
     }
 
+    /// The resource as a scope of Azure's roles: its id, with the location as Azure spells it.
+    pub(super) fn scope(&self) -> String {
+        PolicyAddress { location: lower(&self.location), ..self.clone() }.id()
+    }
+
     /// The resource group, as a scope.
     pub(super) fn group_scope(&self) -> String {
         format!("/subscriptions/{}/resourceGroups/{}", self.subscription, self.resource_group)

@@ -2,14 +2,14 @@
 //! turned on and off for its VMs, and reconcile makes the rules follow.
 
 use super::address::PolicyAddress;
-use super::resource::{self, Resource, check_group, is_same, listed_nowhere_else};
+use super::resource::{self, Resource, check_policy, is_same, listed_nowhere_else};
 use super::shape::{self, PolicyBody};
 use super::view::{self, AzurePolicy};
 use super::{MOST_VMS, do_all};
 use crate::Ajar;
 use crate::configure;
 use crate::error::AccessError;
-use crate::permission::{self, Action, Operation};
+use crate::permission::{self, Action, Operation, Subject};
 use crate::policy::PolicyTerms;
 use crate::policy_store;
 use crate::ports::identity::Caller;
@@ -30,7 +30,8 @@ pub async fn put(
     address: &PolicyAddress,
     body: &PolicyBody,
 ) -> Result<AzurePolicy, AccessError> {
-    check_group(ajar, caller, address, Action::WritePolicy).await?;
+    check_policy(ajar, caller, address, Action::WritePolicy).await?;
+    let scope = address.scope();
     let before = resource::read(ajar, address).await?;
     let listed = shape::check_vms(&body.properties.virtual_machines, address)?;
     let mut wanted = body.properties.virtual_machines.clone();
@@ -46,14 +47,15 @@ pub async fn put(
     }
     let mut enabling: Vec<(ResourceId, PolicyTerms)> = Vec::new();
     for (vm, terms) in listed {
-        permission::require(ajar, caller, &vm, Operation::Configure).await?;
+        let subject = Subject { vm: &vm, policy: Some(&scope) };
+        permission::require(ajar, caller, subject, Operation::Configure).await?;
         configure::enforcement_points(&ajar.ports.azure.vm_estate(&vm).await?, &vm)?;
         let existing = policy_store::read(ajar, &vm).await?;
         enabling.push((vm, shape::keeping(terms, existing.map(|existing| existing.content))));
     }
     let mut leaving = before.as_ref().map(|before| before.content.members()).unwrap_or_default();
     leaving.retain(|vm| !wanted.iter().any(|wanted| is_same(vm, wanted)));
-    check_leaving(ajar, caller, &leaving).await?;
+    check_leaving(ajar, caller, &scope, &leaving).await?;
 
     let address = before.as_ref().map_or(address, |before| &before.content.address).clone();
     let etag = before.as_ref().map(|before| before.etag.clone());
@@ -65,7 +67,10 @@ pub async fn put(
     };
     resource.check_size()?;
     let etag = resource::write(ajar, &resource, etag).await?;
-    let enabling = enabling.iter().map(|(vm, terms)| configure::enable_with(ajar, caller, vm, terms.clone()));
+    let enabling = enabling.iter().map(|(vm, terms)| {
+        let subject = Subject { vm, policy: Some(&scope) };
+        configure::enable_with(ajar, caller, subject, terms.clone())
+    });
     do_all(enabling.collect()).await?;
     if !resource.leaving.is_empty() {
         let_go(ajar, caller, &resource).await?;
@@ -81,10 +86,10 @@ pub async fn put(
 /// # Errors
 /// [`AccessError::Forbidden`] without both permissions on every VM; nothing is changed then.
 pub async fn delete(ajar: &Ajar, caller: &Caller, address: &PolicyAddress) -> Result<bool, AccessError> {
-    check_group(ajar, caller, address, Action::WritePolicy).await?;
+    check_policy(ajar, caller, address, Action::WritePolicy).await?;
     let Some(before) = resource::read(ajar, address).await? else { return Ok(false) };
     let leaving = before.content.members();
-    check_leaving(ajar, caller, &leaving).await?;
+    check_leaving(ajar, caller, &address.scope(), &leaving).await?;
     let resource = Resource { virtual_machines: Vec::new(), leaving, ..before.content };
     let etag = resource::write(ajar, &resource, Some(before.etag)).await?;
     let_go(ajar, caller, &resource).await?;
@@ -93,9 +98,14 @@ pub async fn delete(ajar: &Ajar, caller: &Caller, address: &PolicyAddress) -> Re
     Ok(true)
 }
 
-async fn check_leaving(ajar: &Ajar, caller: &Caller, leaving: &[ResourceId]) -> Result<(), AccessError> {
+async fn check_leaving(
+    ajar: &Ajar,
+    caller: &Caller,
+    policy: &str,
+    leaving: &[ResourceId],
+) -> Result<(), AccessError> {
     for vm in leaving {
-        permission::require(ajar, caller, vm, Operation::Configure).await?;
+        permission::require(ajar, caller, Subject { vm, policy: Some(policy) }, Operation::Configure).await?;
     }
     Ok(())
 }
@@ -104,11 +114,13 @@ async fn check_leaving(ajar: &Ajar, caller: &Caller, leaving: &[ResourceId]) -> 
 /// this one was written: of two resources that let go of a VM at the same time, the later one turns it off.
 async fn let_go(ajar: &Ajar, caller: &Caller, resource: &Resource) -> Result<(), AccessError> {
     let alone = listed_nowhere_else(ajar, &resource.address, resource.leaving.clone()).await?;
-    do_all(alone.iter().map(|vm| turn_off(ajar, caller, vm)).collect()).await.map(|_| ())
+    let scope = resource.address.scope();
+    let off = alone.iter().map(|vm| turn_off(ajar, caller, Subject { vm, policy: Some(&scope) }));
+    do_all(off.collect()).await.map(|_| ())
 }
 
-async fn turn_off(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<(), AccessError> {
-    match configure::disable(ajar, caller, vm).await {
+async fn turn_off(ajar: &Ajar, caller: &Caller, subject: Subject<'_>) -> Result<(), AccessError> {
+    match configure::disable_on(ajar, caller, subject).await {
         Ok(_) | Err(AccessError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
     }

@@ -2,7 +2,7 @@
 
 use super::address::{ListScope, PolicyAddress, lower};
 use super::do_all;
-use super::resource::{self, Resource, check_group, check_subscription};
+use super::resource::{self, Resource, check_group, check_policy, check_subscription};
 use super::view::{self, AzurePolicy};
 use crate::Ajar;
 use crate::document::decode;
@@ -63,10 +63,9 @@ pub struct PolicyPage {
 /// One resource.
 ///
 /// # Errors
-/// [`AccessError::Forbidden`] without the permission to read policies in the resource group,
-/// [`AccessError::NotFound`] when there is none of that name.
+/// [`AccessError::Forbidden`] without the permission to read it, [`AccessError::NotFound`] when there is none of that name.
 pub async fn get(ajar: &Ajar, caller: &Caller, address: &PolicyAddress) -> Result<AzurePolicy, AccessError> {
-    check_group(ajar, caller, address, Action::ReadPolicy).await?;
+    check_policy(ajar, caller, address, Action::ReadPolicy).await?;
     let found = resource::read(ajar, address).await?.ok_or_else(|| resource::no_such(address))?;
     view::show(ajar, &found.content).await
 }

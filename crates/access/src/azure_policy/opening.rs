@@ -2,7 +2,7 @@
 
 use super::address::PolicyAddress;
 use super::first_answer::{self, FirstAnswer, Key};
-use super::resource::{self, check_group};
+use super::resource::{self, check_policy};
 use super::view::{AzureRequest, OpenedVm, ports_of, status_of};
 use super::wishes::{self, Asked, InitiateBody, Wanted};
 use super::{MOST_VMS, do_all};
@@ -10,7 +10,7 @@ use crate::Ajar;
 use crate::error::AccessError;
 use crate::history;
 use crate::life_cycle::Status;
-use crate::permission::Action;
+use crate::permission::{Action, Subject};
 use crate::policy::{JitPolicy, parse_vm};
 use crate::ports::identity::Caller;
 use crate::ports::store::StoreError;
@@ -50,7 +50,8 @@ pub async fn initiate(
     body: &InitiateBody,
     circumstances: &Circumstances,
 ) -> Result<AzureRequest, AccessError> {
-    check_group(ajar, caller, address, Action::Initiate).await?;
+    check_policy(ajar, caller, address, Action::Initiate).await?;
+    let scope = address.scope();
     let policies = policies(ajar, caller, address, body).await?;
     let key = Key::of(caller, address, body, circumstances)?;
     let mut known = first_answer::find(ajar, &key).await?;
@@ -64,6 +65,7 @@ pub async fn initiate(
             at: first.at,
             caller_address: circumstances.caller_address,
             initiation: &first.initiation,
+            policy: &scope,
         };
         let wanted: Vec<(RequestId, Wanted)> = wishes::read(body, &policies, &asked)?
             .into_iter()
@@ -122,7 +124,9 @@ async fn policies(
         }
         vms.push(vm);
     }
-    do_all(vms.iter().map(|vm| submit::authorised_policy(ajar, caller, vm)).collect()).await
+    let scope = address.scope();
+    let subjects = vms.iter().map(|vm| Subject { vm, policy: Some(&scope) });
+    do_all(subjects.map(|subject| submit::authorised_policy(ajar, caller, subject)).collect()).await
 }
 
 /// Whether all that exists of an earlier call is still on its way to being open, or open.

@@ -141,6 +141,17 @@ pub(super) fn check_subscription(ajar: &Ajar, subscription: &str) -> Result<(), 
     configure::check_subscription(ajar, &id)
 }
 
+/// Checks that the caller may do `action` on the resource, before anything is said about what is there.
+pub(super) async fn check_policy(
+    ajar: &Ajar,
+    caller: &Caller,
+    address: &PolicyAddress,
+    action: Action,
+) -> Result<(), AccessError> {
+    check_subscription(ajar, address.subscription())?;
+    permission::require_on_policy(ajar, caller, (&address.scope(), &address.group_scope()), action).await
+}
+
 /// Checks that the caller may do `action` in the resource group, before anything is said about what is there.
 pub(super) async fn check_group(
     ajar: &Ajar,

@@ -84,6 +84,8 @@ pub(super) struct Asked<'a> {
     pub(super) caller_address: Option<IpAddr>,
     /// What the requests that it becomes have in common.
     pub(super) initiation: &'a str,
+    /// Resource id of the policy.
+    pub(super) policy: &'a str,
 }
 
 /// Every port that `body` asks for, allowed by the policy of its VM; `policies` has them in the body's order.
@@ -148,6 +150,7 @@ fn read_vm(
                 justification: None,
                 minimum_duration: Some(SHORTEST - CLOCK_SLACK),
                 initiation: Some(asked.initiation.to_owned()),
+                policy: Some(asked.policy.to_owned()),
             },
             policy: policy.clone(),
             vm_field: vm_field.to_owned(),

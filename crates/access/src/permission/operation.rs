@@ -18,8 +18,8 @@ pub enum Action {
 /// Where an action is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The JIT policy: in the Azure-compatible API the policy resource, in the native API, whose policies have no
-    /// resource of their own, the VM's resource group.
+    /// The JIT policy: the policy resource where the caller names one, as in the Azure-compatible API; elsewhere, and
+    /// for lists, the VM's resource group, since a VM's own policy is no resource.
     Policy,
     /// The VM itself.
     Vm,

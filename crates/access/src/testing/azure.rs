@@ -37,6 +37,8 @@ pub struct FakeAzure {
     pub loses_answers: AtomicBool,
     /// While set, there is no VM any more, and no role assignments at the scope of one.
     pub has_lost_vms: AtomicBool,
+    /// While set, Azure has no policy resources, and no role assignments at the scope of one.
+    pub has_no_policies: AtomicBool,
 }
 
 impl FakeAzure {
@@ -52,6 +54,7 @@ impl FakeAzure {
             is_down: AtomicBool::new(false),
             hides_roles: AtomicBool::new(false),
             has_lost_vms: AtomicBool::new(false),
+            has_no_policies: AtomicBool::new(false),
             loses_answers: AtomicBool::new(false),
         };
         azure.set_rules(
@@ -242,7 +245,12 @@ impl FakeAzure {
         if self.hides_roles.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
-        if self.has_lost_vms.load(Ordering::SeqCst) && scope.to_lowercase().contains("/virtualmachines/") {
+        let is_missing = |flag: &AtomicBool, kind: &str| {
+            flag.load(Ordering::SeqCst) && scope.to_lowercase().contains(kind)
+        };
+        if is_missing(&self.has_lost_vms, "/virtualmachines/")
+            || is_missing(&self.has_no_policies, "/jitnetworkaccesspolicies/")
+        {
             return Err(AzureError::NotFound(scope.to_owned()));
         }
         Ok(verdict)

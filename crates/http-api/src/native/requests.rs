@@ -198,14 +198,18 @@ pub(crate) async fn extend(
     Ok(Json(Request::from(request)).into_response())
 }
 
-/// `GET /api/requests`: the caller's own.
+/// `GET /api/requests`: the caller's own, or with `?group=` those that one request for several VMs became.
 pub(crate) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    no_query(query.as_deref())?;
-    let requests = query::own_requests(api.ajar(), &caller).await?;
+    let query = Query::parse(query.as_deref())?;
+    query.only(&["group"])?;
+    let requests = match query.get("group")? {
+        Some(group) => query::group_requests(api.ajar(), &caller, group).await?,
+        None => query::own_requests(api.ajar(), &caller).await?,
+    };
     Ok(Json(requests.into_iter().map(Request::from).collect::<List<_>>()).into_response())
 }
 

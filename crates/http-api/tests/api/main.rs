@@ -11,6 +11,7 @@
 
 mod azure;
 mod client;
+mod comparison;
 mod examples;
 mod failures;
 mod initiate;

@@ -265,6 +265,43 @@ async fn several_vms_are_answered_one_by_one_and_a_later_start_is_shown() {
 }
 
 #[tokio::test]
+async fn a_group_lists_the_requests_of_one_go_for_those_who_may_see_them() {
+    let server = Server::protected().await;
+    server.put("/api/policies", "alice", policy("both-1")).await.expect(200);
+    server.world.deliver().await;
+    server.post("/api/requests", "bob", ask("web-1", ADA)).await.expect(202);
+    let mut several = ask("web-1", ADA);
+    several.as_object_mut().unwrap().remove("vm");
+    several["vms"] = json!([vm("web-1").as_str(), vm("bare-1").as_str(), vm("both-1").as_str()]);
+    let asked = server.post("/api/requests", "bob", several).await.expect(202);
+    let id = asked["group"].as_str().unwrap();
+    let path = format!("/api/requests?group={id}");
+    let vms = |list: &Value| -> Vec<String> {
+        let all = list["value"].as_array().unwrap();
+        assert!(all.iter().all(|one| one["group"] == id), "{list}");
+        all.iter().map(|one| one["vm"].as_str().unwrap().to_owned()).collect()
+    };
+    for who in ["bob", "carol"] {
+        let listed = server.get(&path, who).await.expect(200);
+        assert_eq!(
+            vms(&listed),
+            [vm("both-1").to_string(), vm("web-1").to_string()],
+            "{who}: in order of VM"
+        );
+    }
+    server.get(&path, "mallory").await.error(403, "AuthorizationFailed");
+    server.world.azure.assign("mallory", "read", "/subscriptions/11111111-1111-1111-1111-111111111111");
+    server.world.pass(SignedDuration::from_secs(31)).await;
+    assert_eq!(vms(&server.get(&path, "mallory").await.expect(200)).len(), 2);
+
+    let (_, target) = server.get("/api/requests?group=all", "bob").await.error(400, "InvalidParameter");
+    assert_eq!(target.as_deref(), Some("group"));
+    server.get(&format!("/api/requests?group={}", "0".repeat(32)), "bob").await.error(404, "NotFound");
+    server.get(&format!("{path}&group={id}"), "bob").await.error(400, "InvalidQueryParameter");
+    server.get("/api/requests?groups=x", "bob").await.error(400, "InvalidQueryParameter");
+}
+
+#[tokio::test]
 async fn a_wait_is_bounded_and_says_what_was_done() {
     let server = Server::protected().await;
     let request = server.post("/api/requests", "bob", ask("web-1", ADA)).await.expect(202);

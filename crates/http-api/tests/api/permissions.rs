@@ -1,7 +1,7 @@
 //! docs/permissions.md, held against the code and against what the routes refuse.
 
 use crate::azure::{initiate, list, one};
-use crate::client::{ADA, Answer, NEIGHBOUR, Server, ask, encoded, policy};
+use crate::client::{ADA, Answer, NEIGHBOUR, Server, WEB_1, ask, encoded, policy};
 use ajar_access::permission::{Operation, Scope};
 use ajar_access::testing::{SUBSCRIPTION, user, vm};
 use serde_json::{Value, json};
@@ -73,14 +73,25 @@ fn every_native_route_is_on_the_page() {
     assert!(missing.is_empty(), "docs/permissions.md does not say what these take: {missing:?}");
 }
 
+/// A request of bob's: its path, and the group it was made in.
+struct Asked {
+    path: String,
+    group: String,
+}
+
 /// `web-1` under a policy of the Azure-compatible API, and a request of bob's.
-async fn prepared() -> (Server, String) {
+async fn prepared() -> (Server, Asked) {
     let server = Server::new();
     server.put(&one("default"), "alice", azure_policy()).await.expect(200);
     server.world.deliver().await;
-    let request = server.post("/api/requests", "bob", ask("web-1", ADA)).await.expect(202);
+    let mut several = ask("web-1", ADA);
+    let one = several.as_object_mut().unwrap().remove("vm").unwrap();
+    several["vms"] = json!([one]);
+    let answer = server.post("/api/requests", "bob", several).await.expect(202);
     server.world.deliver().await;
-    (server, format!("/api/requests/{}", request["id"].as_str().unwrap()))
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let path = format!("/api/requests/{}", text(&answer["value"][0]["request"]["id"]));
+    (server, Asked { path, group: text(&answer["group"]) })
 }
 
 fn azure_policy() -> Value {
@@ -90,7 +101,7 @@ fn azure_policy() -> Value {
 }
 
 /// Makes a call of the page as mallory.
-async fn call(server: &Server, request: &str, call: &str) -> Answer {
+async fn call(server: &Server, request: &Asked, call: &str) -> Answer {
     let (method, path) = call.split_once(' ').unwrap();
     let of_vm = format!("{path}?vm={}", encoded("web-1"));
     let opening = json!({ "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": [
@@ -102,8 +113,9 @@ async fn call(server: &Server, request: &str, call: &str) -> Answer {
             (of_vm, None)
         }
         "POST /api/requests" => (path.to_owned(), Some(ask("web-1", NEIGHBOUR))),
-        "GET /api/requests/{id}" | "DELETE /api/requests/{id}" => (request.to_owned(), None),
-        "GET /api/requests/{id}/history" => (format!("{request}/history"), None),
+        "GET /api/requests/{id}" | "DELETE /api/requests/{id}" => (request.path.clone(), None),
+        "GET /api/requests/{id}/history" => (format!("{}/history", request.path), None),
+        "GET /api/requests?group={group}" => (format!("/api/requests?group={}", request.group), None),
         "PUT .../jitNetworkAccessPolicies/{name}" => (one("default"), Some(azure_policy())),
         "DELETE .../jitNetworkAccessPolicies/{name}" | "GET .../jitNetworkAccessPolicies/{name}" => {
             (one("default"), None)
@@ -145,4 +157,81 @@ async fn each_call_takes_exactly_what_the_page_says() {
             }
         }
     }
+}
+
+/// In the Azure-compatible API the policy is a resource: a role on that resource alone is enough, one on another or on
+/// the VM is not, and what it lets in is opened, extended and kept by it.
+#[tokio::test]
+async fn a_role_on_the_policy_resource_counts_for_that_resource() {
+    let provider = "providers/Microsoft.Security/locations";
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/demo");
+    let resource = |name: &str| format!("{group}/{provider}/westeurope/jitNetworkAccessPolicies/{name}");
+    for row in rows() {
+        let azure = row.calls.iter().filter(|call| call.contains("jitNetworkAccessPolicies/{name}"));
+        for name in azure {
+            for (scope, counts) in [
+                (resource("default"), true),
+                (resource("DEFAULT"), true),
+                (resource("default-2"), false),
+                (vm("web-1").to_string(), false),
+            ] {
+                let (server, request) = prepared().await;
+                let roles = &server.world.azure.roles;
+                let mallory = user("mallory").object_id;
+                let on_policy = row.on_policy.iter().map(|action| (*action, scope.clone()));
+                let on_vm = row.on_vm.iter().map(|action| (*action, vm("web-1").to_string()));
+                for (action, scope) in on_policy.chain(on_vm) {
+                    roles.define(action, &[action]);
+                    roles.assign(&mallory, action, &scope, None);
+                }
+                let answer = call(&server, &request, name).await;
+                assert_eq!(answer.status.is_success(), counts, "{name} with a role at {scope}: {answer:?}");
+                assert!(counts || answer.status == 403, "{name}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn access_asked_for_by_a_role_on_the_policy_resource_opens_and_goes_with_it() {
+    let (server, _) = prepared().await;
+    let roles = &server.world.azure.roles;
+    let mallory = user("mallory").object_id;
+    let resource = format!(
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/demo/providers/Microsoft.Security/locations/westeurope/\
+         jitNetworkAccessPolicies/default"
+    );
+    let initiating = "Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action";
+    let reading = "Microsoft.Compute/virtualMachines/read";
+    for (action, scope) in [(initiating, resource.as_str()), (reading, vm("web-1").as_str())] {
+        roles.define(action, &[action]);
+        roles.assign(&mallory, action, scope, None);
+    }
+    let ports = json!([{ "number": 22, "allowedSourceAddressPrefix": NEIGHBOUR, "duration": "PT30M" }]);
+    let body = json!({ "virtualMachines": [{ "id": vm("web-1").as_str(), "ports": ports }] });
+    server.post(&initiate("default"), "mallory", body).await.expect(202);
+    server.world.deliver().await;
+    assert!(server.world.azure.allows(NEIGHBOUR, WEB_1, 22));
+    let own = server.get("/api/requests", "mallory").await.expect(200);
+    let path = format!("/api/requests/{}", own["value"][0]["id"].as_str().unwrap());
+    let longer = json!({ "duration": "PT30M" });
+    server.post(&format!("{path}/extend"), "mallory", longer.clone()).await.expect(200);
+    // Natively the policy is not named, and the role is not at the resource group.
+    server.post("/api/requests", "mallory", ask("web-1", NEIGHBOUR)).await.expect(403);
+    server.world.minutes(20).await;
+    assert!(server.world.azure.allows(NEIGHBOUR, WEB_1, 22), "looked at four times, and kept");
+
+    roles.unassign(&mallory);
+    server.post(&format!("{path}/extend"), "mallory", longer).await.expect(403);
+    server.world.minutes(7).await;
+    assert!(!server.world.azure.allows(NEIGHBOUR, WEB_1, 22), "the role was lost");
+}
+
+/// Azure has no resource of that name, and says so: what is assigned above it counts.
+#[tokio::test]
+async fn a_policy_that_azure_does_not_know_is_asked_about_above_it() {
+    let (server, _) = prepared().await;
+    server.world.azure.has_no_policies.store(true, std::sync::atomic::Ordering::SeqCst);
+    server.get(&one("default"), "carol").await.expect(200);
+    server.get(&one("default"), "mallory").await.expect(403);
 }
