@@ -11,6 +11,8 @@
     reason = "a test without its stack fails by panicking"
 )]
 
+pub mod receiver;
+
 use azure_simulator::{Running, Simulator, SystemClock};
 use azurite::Azurite;
 use functions_host::{FunctionsHost, Options};

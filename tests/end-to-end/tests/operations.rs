@@ -9,13 +9,11 @@
     reason = "a test fails by panicking"
 )]
 
+use end_to_end_tests::receiver::Receiver;
 use end_to_end_tests::{Stack, sample_estate, vm};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 const BOB: &str = "203.0.113.7";
 const ID: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
@@ -83,50 +81,11 @@ async fn one_id_leads_from_the_request_to_both_writes_in_azure_and_no_secret_is_
     stack.stop().await;
 }
 
-/// What was posted: paths and bodies.
-type Posted = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
-
-/// Takes what is posted to it and answers 200: an OTLP receiver that only looks at bytes.
-async fn receiver() -> (String, Posted) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let received = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&received);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(receive(stream, Arc::clone(&kept)));
-        }
-    });
-    (address, received)
-}
-
-async fn receive(mut stream: TcpStream, kept: Posted) {
-    let mut bytes = Vec::new();
-    while let Ok(count @ 1..) = stream.read_buf(&mut bytes).await {
-        let _ = count;
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-        let length: usize = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"))
-            .map_or(0, |length| length.trim().parse().unwrap());
-        if bytes.len() < end + 4 + length {
-            continue;
-        }
-        let path = head.split(' ').nth(1).unwrap().to_owned();
-        kept.lock().unwrap().push((path, bytes[end + 4..end + 4 + length].to_vec()));
-        bytes.drain(..end + 4 + length);
-        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
-            return;
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_otlp_receiver_gets_the_metrics_and_the_trace_under_the_requests_id() {
-    let (endpoint, received) = receiver().await;
+    let receiver = Receiver::start().await;
     let settings = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.address.as_str()),
         ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
     ];
@@ -137,8 +96,8 @@ async fn an_otlp_receiver_gets_the_metrics_and_the_trace_under_the_requests_id()
     stack.host.run_timer("sweep_expired").await.unwrap();
 
     let has = |path: &str, wanted: &[u8]| {
-        let received = received.lock().unwrap();
-        received.iter().any(|(of, body)| of == path && body.windows(wanted.len()).any(|part| part == wanted))
+        let mut posts = receiver.posts().into_iter();
+        posts.any(|post| post.path == path && post.body.windows(wanted.len()).any(|part| part == wanted))
     };
     let metrics =
         ["ajar.requests", "ajar.decisions", "ajar.time_to_open", "ajar.sweep.heartbeat", "ajar.sweep.lag"];

@@ -17,11 +17,16 @@ use std::time::Duration;
 
 const CAROL: &str = "a0000000-0000-4000-8000-000000000003";
 const ERIN: &str = "a0000000-0000-4000-8000-000000000006";
+const FRANK: &str = "a0000000-0000-4000-8000-000000000007";
+const GRACE: &str = "a0000000-0000-4000-8000-000000000008";
+const HEIDI: &str = "a0000000-0000-4000-8000-000000000009";
 const ON_CALL: &str = "a0000000-0000-4000-8000-000000000011";
 const AJAR: &str = "a0000000-0000-4000-8000-000000000021";
 const DEPLOYER: &str = "a0000000-0000-4000-8000-000000000022";
 const OWNER: &str = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635";
 const REQUESTER: &str = "c0000000-0000-4000-8000-000000000001";
+const NO_REQUESTER: &str = "c0000000-0000-4000-8000-000000000009";
+const VM_READER: &str = "c0000000-0000-4000-8000-00000000000a";
 
 fn subscription() -> String {
     format!("/subscriptions/{SUBSCRIPTION}")
@@ -42,6 +47,36 @@ fn assignment(name: &str, principal: &str, role: &str) -> Value {
     })
 }
 
+/// The same at another scope, with `more` properties.
+fn assignment_at(scope: &str, name: &str, principal: &str, role: &str, more: &Value) -> Value {
+    let mut assignment = assignment(name, principal, role);
+    assignment["id"] = json!(format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"));
+    assignment["properties"]["scope"] = json!(scope);
+    assignment["properties"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    assignment
+}
+
+fn role(id: &str, actions: &[&str], not_actions: &[&str]) -> Value {
+    json!({
+        "id": format!("{}/providers/Microsoft.Authorization/roleDefinitions/{id}", subscription()),
+        "type": "Microsoft.Authorization/roleDefinitions", "name": id,
+        "properties": {
+            "roleName": id, "type": "CustomRole", "assignableScopes": [subscription()],
+            "permissions": [{ "actions": actions, "notActions": not_actions }],
+        },
+    })
+}
+
+fn user(id: &str, name: &str) -> Value {
+    json!({ "id": id, "type": "Microsoft.Graph/users", "name": name,
+        "properties": { "displayName": name, "userPrincipalName": format!("{name}@contoso.example") } })
+}
+
+/// The path of the policy `default` of Azure's API, without its query.
+fn policy() -> String {
+    format!("{}/providers/Microsoft.Security/locations/westeurope/jitNetworkAccessPolicies/default", group())
+}
+
 fn denial(name: &str, scope: &str, is_only_here: bool) -> Value {
     json!({
         "id": format!("{scope}/providers/Microsoft.Authorization/denyAssignments/{name}"),
@@ -56,8 +91,9 @@ fn denial(name: &str, scope: &str, is_only_here: bool) -> Value {
     })
 }
 
-/// The sample estate with a guest who is on call, a managed identity with a role of its own, carol as owner, and two
-/// deny assignments: one on `web-2`, one on the group that does not reach the VMs in it.
+/// The sample estate with a guest who is on call (a group in the group that has the role), a managed identity with a
+/// role of its own, carol as owner, three whose roles are not plain ones, and two deny assignments: one on `web-2`, one on
+/// the group that does not reach the VMs in it.
 fn estate() -> String {
     let mut estate: Value = serde_json::from_str(&sample_estate()).unwrap();
     let all = estate.as_array_mut().unwrap();
@@ -71,6 +107,17 @@ fn estate() -> String {
             "servicePrincipalType": "ManagedIdentity" } }));
     all.push(assignment("deployer", DEPLOYER, REQUESTER));
     all.push(assignment("owner", CAROL, OWNER));
+    // A role with a condition, a custom role that takes out what its wildcard gives, and a role on one policy alone.
+    all.extend([user(FRANK, "frank"), user(GRACE, "grace"), user(HEIDI, "heidi")]);
+    let initiate = "Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action";
+    let reading = "Microsoft.Compute/virtualMachines/read";
+    all.push(role(NO_REQUESTER, &["Microsoft.Security/*", reading], &[initiate]));
+    all.push(role(VM_READER, &[reading], &[]));
+    let condition = json!({ "condition": "@Resource[...] StringEquals 'x'", "conditionVersion": "2.0" });
+    all.push(assignment_at(&group(), "conditional", FRANK, REQUESTER, &condition));
+    all.push(assignment_at(&group(), "wildcard", GRACE, NO_REQUESTER, &json!({})));
+    all.push(assignment_at(&policy(), "on-the-policy", HEIDI, REQUESTER, &json!({})));
+    all.push(assignment_at(&vm("web-1"), "on-the-vm", HEIDI, VM_READER, &json!({})));
     all.push(denial("web-2 is locked", &vm("web-2"), false));
     all.push(denial("the group is locked", &group(), true));
     estate.to_string()
@@ -108,6 +155,35 @@ async fn guests_and_managed_identities_are_let_in_and_a_deny_assignment_keeps_ou
         );
     }
     assert!(!stack.passes("203.0.113.9", "web-2", 22).await);
+
+    for (who, why) in [("frank", "does not evaluate conditions"), ("grace", "initiate/action")] {
+        let answer = ask(&stack, who, "web-1", "203.0.113.9").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{who}: {answer:?}");
+        assert!(answer.body["error"]["message"].as_str().unwrap().contains(why), "{who}: {answer:?}");
+    }
+    assert!(!stack.passes("203.0.113.9", "web-1", 22).await);
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_on_a_policy_of_azures_api_lets_in_through_that_policy() {
+    let stack = Stack::start_on(&estate()).await;
+    let port = json!({ "number": 22, "protocol": "TCP", "maxRequestAccessDuration": "PT3H" });
+    let body = json!({ "properties": { "virtualMachines": [{ "id": vm("web-1"), "ports": [port] }] } });
+    let path = |verb: &str| format!("{}{verb}?api-version=2020-01-01", policy());
+    let put = stack.call_as("alice", Method::PUT, &path(""), Some(body)).await;
+    assert_eq!(put.status, StatusCode::OK, "{put:?}");
+    let natively = ask(&stack, "heidi", "web-1", "203.0.113.9").await;
+    assert_eq!(natively.status, StatusCode::FORBIDDEN, "the group is asked about natively: {natively:?}");
+    let port = json!({ "number": 22, "allowedSourceAddressPrefix": "203.0.113.9", "duration": "PT10M" });
+    let body = json!({ "virtualMachines": [{ "id": vm("web-1"), "ports": [port] }] });
+    let asked = stack.call_as("heidi", Method::POST, &path("/initiate"), Some(body)).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{asked:?}");
+    stack
+        .eventually("it opens", Duration::from_secs(10), async |stack| {
+            stack.passes("203.0.113.9", "web-1", 22).await && !stack.passes("203.0.113.10", "web-1", 22).await
+        })
+        .await;
     stack.stop().await;
 }
 
