@@ -91,6 +91,8 @@ pub async fn extend(
     }
     let now = ajar.ports.clock.now();
     if let Verdict::Done = judge(&found, &wanted, expected, now)? {
+        // Whoever moved it may have stopped before its enforcement points knew.
+        decide::project(ajar, &found).await?;
         return Ok(found);
     }
     let policy = match authorise(ajar, caller, &found).await {

@@ -25,6 +25,9 @@ const WRITE_LIMIT: SignedDuration = SignedDuration::from_secs(45);
 /// begins or ends meanwhile is looked for.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
+/// How often a lease is renewed before one write.
+const MOST_RENEWALS: usize = 4;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Lease {
@@ -133,15 +136,24 @@ impl Held<'_> {
     /// Makes sure that the lease outlasts a write that begins now on behalf of moment `now`.
     ///
     /// # Errors
-    /// [`AccessError::Unavailable`] when somebody took the lease over: nothing may be written then.
+    /// [`AccessError::Unavailable`] when somebody took the lease over, or the store takes longer to renew it than it
+    /// lasts: nothing may be written then.
     pub(crate) async fn before_write(&mut self, now: Timestamp) -> Result<(), AccessError> {
-        let clock = self.ajar.ports.clock.now();
-        if self.lease.until - WRITE_LIMIT < clock || self.lease.last_now < now {
+        for _ in 0..MOST_RENEWALS {
+            let clock = self.ajar.ports.clock.now();
+            if clock <= self.lease.until - WRITE_LIMIT && now <= self.lease.last_now {
+                return Ok(());
+            }
+            // Looked at again afterwards: the renewal itself may have stood still for longer than it is good for.
             self.lease.until = clock + LENGTH;
             self.lease.last_now = now.max(self.lease.last_now);
             self.save().await?;
         }
-        Ok(())
+        Err(AccessError::Unavailable {
+            what: "the lease of an enforcement point",
+            retry_after: SignedDuration::from_secs(1),
+            reason: format!("{} could not be renewed fast enough to write under it", self.point),
+        })
     }
 
     /// Records an operation that is still running, or that none is.
@@ -184,7 +196,47 @@ impl Held<'_> {
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
-    use crate::testing::{World, nsg};
+    use crate::ports::store::{Continuation, Page, Range, Store};
+    use crate::testing::{ManualClock, MemoryStore, World, nsg};
+    use async_trait::async_trait;
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    /// A store whose writes take their time before they are answered.
+    struct Slow {
+        inner: Arc<MemoryStore>,
+        clock: Arc<ManualClock>,
+        waits: Mutex<VecDeque<SignedDuration>>,
+    }
+
+    #[async_trait]
+    impl Store for Slow {
+        async fn get(&self, table: Table, partition: &Key, row: &Key) -> Result<Option<Row>, StoreError> {
+            self.inner.get(table, partition, row).await
+        }
+
+        async fn scan(
+            &self,
+            table: Table,
+            range: &Range,
+            from: Option<&Continuation>,
+            limit: usize,
+        ) -> Result<Page, StoreError> {
+            self.inner.scan(table, range, from, limit).await
+        }
+
+        async fn commit(
+            &self,
+            table: Table,
+            partition: &Key,
+            changes: &[Change],
+        ) -> Result<Vec<Option<Etag>>, StoreError> {
+            let written = self.inner.commit(table, partition, changes).await;
+            let wait = self.waits.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            self.clock.advance(wait.unwrap_or_default());
+            written
+        }
+    }
 
     async fn take<'a>(ajar: &'a Ajar, point: &'a ResourceId) -> Result<Option<Held<'a>>, AccessError> {
         find(ajar, point).await?.take().await
@@ -221,6 +273,24 @@ mod tests {
         // The write may take its whole limit: nobody takes the lease over meanwhile.
         world.clock.advance(WRITE_LIMIT);
         assert!(take(&world.ajar, &point).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_stood_still_is_not_written_under() {
+        let (world, point) = (World::new(), nsg("web-nsg"));
+        let long = LENGTH - WRITE_LIMIT + SignedDuration::from_secs(1);
+        for (slow, is_renewed) in [(1, true), (MOST_RENEWALS, false)] {
+            let mut ajar = world.ajar.clone();
+            // The first write takes the lease.
+            let waits = std::iter::once(long).chain(std::iter::repeat_n(long, slow)).collect();
+            let (inner, clock) = (world.store.clone(), world.clock.clone());
+            ajar.ports.store = Arc::new(Slow { inner, clock, waits: Mutex::new(waits) });
+            let mut held = take(&ajar, &point).await.unwrap().unwrap();
+            let now = held.now();
+            assert_eq!(held.before_write(now).await.is_ok(), is_renewed, "{slow} slow renewals");
+            assert_eq!(is_renewed, ajar.ports.clock.now() + WRITE_LIMIT <= held.lease.until);
+            held.free().await;
+        }
     }
 
     #[tokio::test]

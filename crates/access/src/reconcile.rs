@@ -191,7 +191,11 @@ async fn work(
         {
             ajar.ports.clock.sleep(boundary.duration_since(ajar.ports.clock.now())).await;
             now = now.max(boundary);
-            nsg = ajar.ports.azure.network_security_group(point).await;
+            // The rows as well: an end that was moved while it was waited for is not the end.
+            let (read, found) =
+                futures::join!(point::read(ajar, point), ajar.ports.azure.network_security_group(point));
+            (rows, nsg) = (read?, found);
+            desired = rows.desired(ajar);
         }
         let nsg = match nsg {
             Ok(nsg) => nsg,

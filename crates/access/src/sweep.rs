@@ -18,6 +18,7 @@ use crate::policy_store;
 use crate::ports::store::{Range, Table};
 use crate::reconcile::{self, Brought, Outcome};
 use crate::request::AccessRequest;
+use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::store_marker;
 use crate::template_start;
@@ -339,7 +340,24 @@ async fn reconcile_due(ajar: &Ajar, point: &ResourceId, group: &[DueRef]) -> Res
     if group.iter().any(|row| matches!(row.due.task, Task::Expire { .. }) && is_there(row)) {
         reconcile::look_again(ajar, point, ajar.ports.clock.now()).await?;
     }
+    for row in group.iter().filter(|row| !seen.contains(row)) {
+        if let Task::Expire { request, .. } = &row.due.task {
+            write_lost_grant(ajar, request).await?;
+        }
+    }
     forget_done(ajar, group, is_there).await
+}
+
+/// Writes the grants of a request again whose end has come without one of them: its row was lost, or whoever is to write
+/// it stands still. The next look at the point sees it shut and ends the request, which would stay open on paper for
+/// ever.
+async fn write_lost_grant(ajar: &Ajar, request: &RequestId) -> Result<(), AccessError> {
+    let Some(found) = history::read(ajar, request).await? else { return Ok(()) };
+    let now = ajar.ports.clock.now();
+    if found.content.end.is_some_and(|end| end <= now) {
+        decide::project(ajar, &found.content).await?;
+    }
+    Ok(())
 }
 
 /// Closes every managed allow rule whose described end is past for longer than `patience`, in all subscriptions. No
@@ -380,7 +398,6 @@ mod tests {
     use super::*;
     use crate::configure;
     use crate::ports::clock::Clock;
-    use crate::request_id::RequestId;
     use crate::testing::{World, nsg, user, vm};
     use serde_json::json;
 

@@ -12,13 +12,16 @@
 use ajar_access::error::AccessError;
 use ajar_access::extend::{ExtensionInput, extend};
 use ajar_access::life_cycle::{CloseReason, Status};
+use ajar_access::ports::clock::Clock;
 use ajar_access::ports::store::Table;
 use ajar_access::request::AccessRequest;
+use ajar_access::request_id::RequestId;
 use ajar_access::submit_many::{Asked, RequestsInput, submit_many};
-use ajar_access::testing::{self, World, user, vm};
-use ajar_access::{close, history, query, submit, wait};
+use ajar_access::testing::{self, World, nsg, user, vm};
+use ajar_access::{Ajar, close, history, query, reconcile, submit, wait};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const ADA: &str = "203.0.113.7";
 const WEB_1: &str = "10.0.0.4";
@@ -110,6 +113,60 @@ async fn extended_access_stays_open_past_its_old_end_and_shuts_at_the_new_one() 
     history::verify_chain(&world.ajar, &request.id).await.unwrap();
     world.minutes(30).await;
     assert_eq!((world.store.count(Table::Due), outbox(&world)), (0, 0));
+}
+
+/// The present, in which a requester extends access while somebody waits for its end.
+struct Meanwhile {
+    clock: Arc<dyn Clock>,
+    ajar: Ajar,
+    request: RequestId,
+}
+
+#[async_trait::async_trait]
+impl Clock for Meanwhile {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        let input: ExtensionInput = serde_json::from_value(json!({ "duration": "PT1H" })).unwrap();
+        extend(&self.ajar, &user("bob"), &self.request, &input).await.unwrap();
+        self.clock.sleep(duration).await;
+    }
+}
+
+#[tokio::test]
+async fn access_extended_in_the_last_second_is_not_cut() {
+    let world = protected().await;
+    let request = opened(&world, "web-1", "PT30M").await;
+    world.clock.advance(minutes(30) - SignedDuration::from_secs(1));
+    world.azure.take_writes();
+    let mut waiting = world.ajar.clone();
+    let (clock, ajar) = (world.ajar.ports.clock.clone(), world.ajar.clone());
+    waiting.ports.clock = Arc::new(Meanwhile { clock, ajar, request: request.id });
+    reconcile::reconcile(&waiting, &nsg("web-nsg")).await.unwrap();
+    assert!(world.azure.allows(ADA, WEB_1, 22));
+    let writes = world.azure.take_writes();
+    assert_eq!(writes.len(), 1, "only the end in the rule's description is another: {writes:?}");
+}
+
+/// Whoever moved the end died before the enforcement point knew; the requester asks again for the same.
+#[tokio::test]
+async fn an_extension_that_is_asked_for_again_reaches_its_points() {
+    let world = protected().await;
+    let request = opened(&world, "web-1", "PT30M").await;
+    let grants = || world.store.contents().into_iter().filter(|((table, ..), _)| *table == Table::Grants);
+    let before: Vec<_> = grants().collect();
+    let until = json!({ "until": (request.end.unwrap() + minutes(30)).to_string() });
+    extended(&world, &request, until.clone()).await.unwrap();
+    for ((table, partition, row), document) in before {
+        world.store.overwrite(table, &partition, &row, document);
+    }
+    world.bus.clear();
+    extended(&world, &request, until).await.unwrap();
+    world.clock.advance(minutes(31));
+    world.deliver().await;
+    assert!(world.azure.allows(ADA, WEB_1, 22));
 }
 
 fn outbox(world: &World) -> usize {

@@ -379,6 +379,26 @@ async fn with_one_table_wiped_nothing_opens() {
     }
 }
 
+/// 315 of `tests/fault-simulation`.
+#[tokio::test]
+async fn access_whose_grant_was_lost_ends_all_the_same() {
+    let world = protected().await;
+    let expired = granted(&world, "web-1", ADA, "PT10M").await;
+    let revoked = granted(&world, "web-1", NEIGHBOUR, "PT30M").await;
+    close::revoke(&world.ajar, &user("bob"), &revoked.id).await.unwrap();
+    world.bus.clear();
+    world.store.wipe_table(Table::Grants);
+    world.minutes(13).await;
+    for (request, reason) in [(expired, CloseReason::Expired), (revoked, CloseReason::Revoked)] {
+        let request = read(&world, &request).await;
+        assert_eq!((request.status, request.close_reason), (Status::Closed, Some(reason)));
+    }
+    assert!(!world.azure.allows(ADA, WEB_1, 22) && !world.azure.allows(NEIGHBOUR, WEB_1, 22));
+    // A due row whose change is not there is kept for an hour.
+    world.minutes(80).await;
+    assert_eq!(world.store.count(Table::Due), 0, "{:?}", world.store.contents());
+}
+
 #[tokio::test]
 async fn with_the_store_down_nothing_is_opened_and_what_has_ended_is_shut() {
     let world = protected().await;

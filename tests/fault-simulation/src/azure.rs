@@ -212,7 +212,8 @@ impl Azure for Arm {
 
     async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError> {
         let id = nsg.to_string();
-        self.read(move |state| parse(read(state, &id)?)).await
+        let effect = move |state: &mut State, _| parse(read(state, &id)?);
+        self.world.call(self.instance, Kind::PointRead, effect).await.map_err(no_answer)?
     }
 
     async fn network_security_groups(&self, _: &str) -> Result<Vec<NetworkSecurityGroup>, AzureError> {

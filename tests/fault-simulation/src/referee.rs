@@ -19,6 +19,9 @@ pub(crate) const STRAGGLER_BOUND: u64 = 21 * MINUTE;
 const SETTLING: u64 = 5 * MINUTE;
 /// How far clocks differ, and a bit.
 const SKEW: u64 = 5_000;
+/// So long before an end a later one has to be confirmed for nobody to be cut at the old one: clocks differ, and whoever
+/// shuts something has read some seconds before whether it is over.
+const EXTENSION_NOTICE: u64 = 2 * SKEW;
 
 const SOURCES: usize = 6;
 type Cells<T> = [[T; SOURCES]; 3];
@@ -74,7 +77,19 @@ struct Asked {
     minutes: u64,
     status: String,
     window: Option<(u64, u64)>,
+    /// When it was to begin.
+    not_before: Option<u64>,
     accepted_at: Option<u64>,
+    /// Ends that its requester has asked for.
+    extensions: BTreeSet<u64>,
+    /// Until when a session may rely on it: the end, and a later one only once its requester was told, in good time.
+    sure_until: u64,
+}
+
+impl Asked {
+    fn is_over(&self) -> bool {
+        ["Closing", "Closed", "Denied", "Cancelled", "Failed"].contains(&self.status.as_str())
+    }
 }
 
 /// The referee.
@@ -87,7 +102,10 @@ pub(crate) struct Referee {
     groups: Vec<Group>,
     requests: BTreeMap<String, Asked>,
     submissions: Vec<Option<(usize, usize, usize, u64)>>,
+    /// Whether tables were emptied.
     is_wiped: bool,
+    /// Whether the requests were among them.
+    has_lost_requests: bool,
     /// Whether an edit may meet the packets some seconds after it was made.
     edits_linger: bool,
     bound: u64,
@@ -125,7 +143,7 @@ impl Referee {
             .planned
             .iter()
             .map(|planned| match planned.action {
-                Action::Submit { vm, who, port, minutes } => {
+                Action::Submit { vm, who, port, minutes, .. } => {
                     let port = PORTS.iter().position(|known| *known == port).expect("a known port");
                     Some((vm, port, who, minutes))
                 }
@@ -140,6 +158,7 @@ impl Referee {
             requests: BTreeMap::new(),
             submissions,
             is_wiped: false,
+            has_lost_requests: false,
             edits_linger: script.profile.operation > 0,
             bound,
             last_write: 0,
@@ -164,9 +183,10 @@ impl Referee {
         self.straggling_until = self.straggling_until.max(until);
     }
 
-    /// All tables were emptied.
-    pub(crate) fn wiped(&mut self) {
+    /// All tables were emptied, or only `table`.
+    pub(crate) fn wiped(&mut self, table: Option<&str>) {
         self.is_wiped = true;
+        self.has_lost_requests |= table.is_none_or(|table| table == "requests");
         for machine in &mut self.machines {
             let is_shut = |port: &[bool; SOURCES]| !port[3] && !port[4];
             let fits = match machine.policy {
@@ -214,6 +234,25 @@ impl Referee {
         }
     }
 
+    /// A requester is about to ask for a later end.
+    pub(crate) fn extending(&mut self, id: &str, until: u64) {
+        if let Some(asked) = self.requests.get_mut(id) {
+            asked.extensions.insert(until);
+        }
+    }
+
+    /// A requester was told that access ends later.
+    pub(crate) fn extended(&mut self, now: u64, id: &str, until: u64) {
+        let Some(asked) = self.requests.get_mut(id) else { return };
+        if now + EXTENSION_NOTICE < asked.sure_until {
+            asked.sure_until = asked.sure_until.max(until);
+        }
+        if !asked.is_over() && asked.window.is_none_or(|(_, end)| end < until) {
+            let told = format!("(3) request {id} was extended until {until} and has {:?}", asked.window);
+            self.fail(now, || told);
+        }
+    }
+
     /// A row was stored.
     pub(crate) fn row_written(&mut self, now: u64, table: Table, row: &str, document: &str) {
         if table != Table::Requests || !row.starts_with("r_") {
@@ -231,7 +270,17 @@ impl Referee {
         let Some((machine, port, source, minutes)) = asked else { return };
         let Some(before) = self.requests.get_mut(&id) else {
             self.machines[machine].requests.push(id.clone());
-            let asked = Asked { port, source, minutes, status, window, accepted_at: None };
+            let asked = Asked {
+                port,
+                source,
+                minutes,
+                status,
+                window,
+                not_before: time("notBefore"),
+                accepted_at: None,
+                extensions: BTreeSet::new(),
+                sure_until: window.map_or(0, |(_, end)| end),
+            };
             self.requests.insert(id, asked);
             return;
         };
@@ -241,18 +290,29 @@ impl Referee {
             (was_final && before.status != status) || (is_open(&before.status) && !is_open(&status));
         let moved = match (before.window, window) {
             (Some((start, end)), Some((later_start, later_end))) => {
-                later_start != start || later_end > end + SKEW
+                let is_extended = !before.is_over() && before.extensions.contains(&later_end);
+                later_start != start || (later_end > end + SKEW && !is_extended)
             }
             (Some(_), None) => true,
-            (None, Some((start, end))) => end > start + before.minutes * MINUTE,
+            (None, Some((start, end))) => {
+                let early = before.not_before.is_some_and(|not_before| start < not_before);
+                early || end > start + before.minutes * MINUTE
+            }
             (None, None) => false,
         };
         let told = format!("{} {:?} -> {status} {window:?}", before.status, before.window);
+        let is_begun = before.window.is_none();
         before.status = status;
         before.window = match (before.window, window) {
-            (Some((start, end)), Some((_, later))) => Some((start, end.min(later))),
+            (Some((start, end)), Some((_, later))) => {
+                let is_extended = before.extensions.contains(&later);
+                Some((start, if is_extended { later } else { end.min(later) }))
+            }
             (_, other) => other,
         };
+        if let (true, Some((_, end))) = (is_begun, before.window) {
+            before.sure_until = end;
+        }
         if contradicts || moved {
             self.fail(now, || format!("(3) request {id} was answered twice differently: {told}"));
         }
@@ -272,8 +332,11 @@ impl Referee {
     /// Whether a request whose access was seen open a minute after its start lets this packet in at `now`, and still
     /// does when clocks differ.
     fn is_session(&self, cell: (usize, usize, usize), now: u64) -> bool {
-        let lives = |(start, end): (u64, u64)| start + MINUTE <= now && now + SKEW < end;
-        self.granting(cell).any(|asked| asked.status == "Active" && asked.window.is_some_and(lives))
+        let lives = |asked: &Asked| {
+            let (start, end) = asked.window?;
+            Some(start + MINUTE <= now && now + SKEW < end.min(asked.sure_until))
+        };
+        self.granting(cell).any(|asked| asked.status == "Active" && lives(asked) == Some(true))
     }
 
     fn granting(&self, (machine, port, source): (usize, usize, usize)) -> impl Iterator<Item = &Asked> {
@@ -454,7 +517,8 @@ impl Referee {
         }
         let waits = self.requests.iter().find(|(_, asked)| {
             let is_undecided = ["Requested", "Approved"].contains(&asked.status.as_str());
-            let since = asked.accepted_at.map(|at| at.max(self.disturbed_until));
+            let opens = asked.not_before.unwrap_or(0);
+            let since = asked.accepted_at.map(|at| at.max(self.disturbed_until).max(opens));
             is_undecided && since.is_some_and(|since| now > since + self.bound) && !self.is_wiped
         });
         if let Some((id, _)) = waits {
@@ -485,17 +549,16 @@ impl Referee {
         }
         for ((table, partition, row), (_, document)) in rows {
             let is_left = match *table {
-                // With its grants lost, a request stays active, and its owner's role is looked at for ever.
-                "due" => !(self.is_wiped && row.contains("_recheck_")),
+                "due" => true,
                 "grants" => row.starts_with("g_"),
                 "points" => row == "lease" && is_held(document, now),
                 _ => false,
             };
-            if is_left && !(self.is_wiped && *table == "grants") {
+            if is_left && !(self.has_lost_requests && *table == "grants") {
                 self.fail(now, || format!("(7) {table} {partition}/{row} is left: {document}"));
             }
         }
-        if !self.is_wiped {
+        if !self.has_lost_requests {
             let finals = ["Closed", "Denied", "Cancelled", "Failed"];
             let unfinished = self.requests.iter().find(|(_, asked)| !finals.contains(&asked.status.as_str()));
             if let Some((id, asked)) = unfinished {

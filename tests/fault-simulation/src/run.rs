@@ -8,8 +8,9 @@ use crate::random::{Random, mix};
 use crate::referee::Policy;
 use crate::script::{Action, MINUTE, REQUESTERS, Script};
 use crate::store::Tables;
-use crate::world::{Event, Faults, State, World};
+use crate::world::{Event, Fault, Faults, Kind, State, World, timestamp};
 use ajar_access::error::AccessError;
+use ajar_access::extend::ExtensionInput;
 use ajar_access::permission::RecentPermissions;
 use ajar_access::policy::PolicyInput;
 use ajar_access::ports::Ports;
@@ -17,7 +18,7 @@ use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
 use ajar_access::request::RequestInput;
 use ajar_access::request_id::RequestId;
 use ajar_access::template::Templates;
-use ajar_access::{Ajar, Chains, Settings, close, configure, history, message, submit, sweep};
+use ajar_access::{Ajar, Chains, Settings, close, configure, extend, history, message, submit, sweep};
 use ajar_network::plan::DeploymentName;
 use azure_simulator::Request;
 use http::Method;
@@ -93,6 +94,8 @@ struct Run {
     /// Policy changes under way, by VM.
     administered: Arc<Mutex<BTreeMap<usize, usize>>>,
     ids: Arc<Mutex<BTreeMap<usize, String>>>,
+    /// The moments that actions named when they were first tried: starts and ends.
+    starts: BTreeMap<usize, u64>,
     picks: u64,
 }
 
@@ -109,6 +112,7 @@ pub fn run(script: &Script, mutant: Mutant, replay: Option<&Faults>, traced: boo
         ready: Arc::default(),
         administered: Arc::default(),
         ids: Arc::default(),
+        starts: BTreeMap::new(),
         picks: 0,
     };
     run.begin(script);
@@ -326,8 +330,12 @@ impl Run {
         let action = script.planned[number].action.clone();
         match action {
             Action::Enable { vm, .. } | Action::Disable { vm } => self.administer(number, vm, action),
-            Action::Submit { vm, who, port, minutes } => self.submit(number, vm, who, port, minutes),
+            Action::Submit { vm, who, port, minutes, ahead, .. } => {
+                let start = self.start_of(number, ahead);
+                self.submit(number, vm, who, port, minutes, start);
+            }
             Action::Revoke { nth } => self.revoke(script, number, nth),
+            Action::Extend { nth, minutes } => self.extend(script, number, nth, minutes),
             other => self.elsewhere(&other),
         }
     }
@@ -380,13 +388,22 @@ impl Run {
         self.spawn(instance, Origin::Person(number), Box::pin(work));
     }
 
-    fn submit(&mut self, number: usize, vm: usize, who: usize, port: u16, minutes: u64) {
+    /// When what is asked for by action `number` is to begin, the same however often it is tried.
+    fn start_of(&mut self, number: usize, ahead: u64) -> Option<u64> {
+        let now = self.world.lock().now;
+        (ahead > 0).then(|| *self.starts.entry(number).or_insert(now + ahead * 1000))
+    }
+
+    fn submit(&mut self, number: usize, vm: usize, who: usize, port: u16, minutes: u64, start: Option<u64>) {
         let Some((instance, ajar)) = self.pick() else { return };
         let (world, ids) = (self.world.clone(), Arc::clone(&self.ids));
         let work = async move {
             let (name, source) = REQUESTERS[who];
-            let input = json!({"vm": estate::vm(vm).as_str(), "duration": format!("PT{minutes}M"),
+            let mut input = json!({"vm": estate::vm(vm).as_str(), "duration": format!("PT{minutes}M"),
                 "justification": number.to_string(), "ports": [{"port": port, "sources": [source]}]});
+            if let Some(start) = start {
+                input["start"] = timestamp(start).to_string().into();
+            }
             let input: RequestInput = serde_json::from_value(input).expect("a request");
             let answered = submit::submit(&ajar, &estate::caller(name), &input).await;
             let mut state = world.lock();
@@ -411,20 +428,48 @@ impl Run {
         self.spawn(instance, Origin::Person(number), Box::pin(work));
     }
 
-    fn revoke(&mut self, script: &Script, number: usize, nth: usize) {
-        let submission = script
-            .planned
-            .iter()
-            .enumerate()
-            .filter(|(_, planned)| matches!(planned.action, Action::Submit { .. }))
-            .nth(nth);
-        let Some((submission, Action::Submit { who, .. })) =
-            submission.map(|(at, planned)| (at, planned.action.clone()))
-        else {
-            return;
+    /// The number of the action that was the `nth` submission, whose it was, and the request it became.
+    fn submitted(&self, script: &Script, wanted: usize) -> Option<(usize, usize, RequestId)> {
+        let (submission, who) =
+            script.planned.iter().enumerate().find_map(|(at, planned)| match planned.action {
+                Action::Submit { nth, who, .. } if nth == wanted => Some((at, who)),
+                _ => None,
+            })?;
+        let id = self.ids.lock().expect("nobody panics with it").get(&submission).cloned()?;
+        Some((submission, who, RequestId::parse(&id).ok()?))
+    }
+
+    fn extend(&mut self, script: &Script, number: usize, nth: usize, minutes: u64) {
+        let Some((submission, who, id)) = self.submitted(script, nth) else { return };
+        let Some((instance, ajar)) = self.pick() else { return };
+        let now = self.world.lock().now;
+        let until = *self.starts.entry(number).or_insert(now + minutes * MINUTE);
+        self.world.lock().referee.extending(id.as_str(), until);
+        let world = self.world.clone();
+        let work = async move {
+            let (name, _) = REQUESTERS[who];
+            let input =
+                ExtensionInput { until: Some(timestamp(until).to_string()), ..ExtensionInput::default() };
+            let answered = extend::extend(&ajar, &estate::caller(name), &id, &input).await;
+            let mut state = world.lock();
+            let now = state.now;
+            state.tell(|| {
+                let until = until as f64 / 1000.0;
+                format!("{name} extends number {submission}, {id}, until {until:.3}: {}", told(&answered))
+            });
+            match answered {
+                Ok(_) => state.referee.extended(now, id.as_str(), until),
+                Err(error) if error.is_temporary() && now < until => {
+                    state.plan(now + 3_000, Event::Person(number));
+                }
+                Err(_) => {}
+            }
         };
-        let id = self.ids.lock().expect("nobody panics with it").get(&submission).cloned();
-        let Some(id) = id.and_then(|id| RequestId::parse(&id).ok()) else { return };
+        self.spawn(instance, Origin::Person(number), Box::pin(work));
+    }
+
+    fn revoke(&mut self, script: &Script, number: usize, nth: usize) {
+        let Some((submission, who, id)) = self.submitted(script, nth) else { return };
         let Some((instance, ajar)) = self.pick() else {
             let later = self.world.lock().now + 700;
             return self.world.lock().plan(later, Event::Person(number));
@@ -454,7 +499,7 @@ impl Run {
         match *action {
             Action::Wipe => {
                 state.rows.clear();
-                state.referee.wiped();
+                state.referee.wiped(None);
             }
             Action::Outage { port, seconds } => {
                 let until = now + seconds * 1000;
@@ -464,7 +509,7 @@ impl Run {
             }
             Action::LoseTable { table } => {
                 state.rows.retain(|(name, ..), _| *name != table);
-                state.referee.wiped();
+                state.referee.wiped(Some(table));
             }
             Action::ReplaceVm { vm, seconds } => {
                 let id = estate::vm(vm);
@@ -531,10 +576,15 @@ impl Run {
                 }
                 edited = Some(nsg);
             }
+            Action::StandStill { millis } => {
+                state.ordered.push((Kind::PointRead, Fault::Stall { after_effect: true, millis }));
+            }
+            Action::LateWrite { millis } => state.ordered.push((Kind::AzureWrite, Fault::Late { millis })),
             Action::Enable { .. }
             | Action::Disable { .. }
             | Action::Submit { .. }
-            | Action::Revoke { .. } => {}
+            | Action::Revoke { .. }
+            | Action::Extend { .. } => {}
         }
         if let Some(nsg) = edited {
             let State { referee, azure, .. } = &mut *state;

@@ -25,10 +25,13 @@ pub enum Action {
     Enable { vm: usize, both: bool, exception: bool },
     /// The administrator turns JIT off.
     Disable { vm: usize },
-    /// A requester asks for a port for some minutes.
-    Submit { vm: usize, who: usize, port: u16, minutes: u64 },
-    /// A requester ends what they asked for in the `nth` submission of the script.
+    /// A requester asks for a port for some minutes, from `ahead` seconds later on; 0 is at once. The script's others
+    /// know the submission by `nth`.
+    Submit { nth: usize, vm: usize, who: usize, port: u16, minutes: u64, ahead: u64 },
+    /// A requester ends what they asked for in the `nth` submission.
     Revoke { nth: usize },
+    /// A requester moves the end of what they asked for in the `nth` submission to so many minutes from then.
+    Extend { nth: usize, minutes: u64 },
     /// Somebody removes a managed rule of an NSG.
     RemoveManaged { nsg: usize, nth: u64 },
     /// Somebody turns a managed deny into an allow.
@@ -51,7 +54,14 @@ pub enum Action {
     LoseTable { table: &'static str },
     /// All calls of one kind fail for some seconds.
     Outage { port: Port, seconds: u64 },
+    /// Whoever reads an NSG next goes on only after so many milliseconds, with what was read.
+    StandStill { millis: u64 },
+    /// The next write to Azure takes effect after so many milliseconds, when its caller has given up.
+    LateWrite { millis: u64 },
 }
+
+/// Submissions that the script adds for a situation have numbers from here on.
+const ADDED: usize = 100_000;
 
 /// Which outside system a call goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +128,10 @@ impl Script {
             script.edit_while_ajar_writes();
         }
         script.rare_events();
+        script.later_starts_and_ends();
+        script.holder_stands_still();
+        script.deny_lands_late();
+        script.planned.sort_by_key(|planned| planned.at);
         script
     }
 
@@ -159,6 +173,78 @@ impl Script {
         self.planned.sort_by_key(|planned| planned.at);
     }
 
+    /// Some runs have requests for later, and access that is extended: at any time, and at about its end.
+    fn later_starts_and_ends(&mut self) {
+        let mut random = Random::new(self.seed, 14);
+        if !random.chance(50) {
+            return;
+        }
+        let mut extensions = Vec::new();
+        for Planned { at, action } in &mut self.planned {
+            let Action::Submit { nth, minutes, ahead, .. } = action else { continue };
+            if random.chance(20) {
+                *ahead = random.between(1, 900);
+            }
+            let (opens, lasts) = (*at + *ahead * 1000, *minutes * MINUTE);
+            let mut extend = |at: u64, minutes: u64| {
+                extensions.push(Planned { at, action: Action::Extend { nth: *nth, minutes } });
+            };
+            if random.chance(30) {
+                let at = match random.below(3) {
+                    0 => opens + random.between(0, 3_000),
+                    1 => opens + random.between(0, lasts),
+                    _ => (opens + lasts + 2_000).saturating_sub(random.between(0, 12_000)),
+                };
+                extend(at, random.between(1, 20));
+                if random.chance(30) {
+                    extend(at + random.between(0, 30_000), random.between(1, 20));
+                }
+            }
+        }
+        self.planned.extend(extensions);
+    }
+
+    /// What a lease is for: whoever holds one stands still until long after it ran out, others open more meanwhile, and
+    /// then it goes on with what it had read.
+    fn holder_stands_still(&mut self) {
+        let mut random = Random::new(self.seed, 15);
+        if !random.chance(12) {
+            return;
+        }
+        let at = self.people_end + random.between(0, 6 * MINUTE);
+        let vm = random.below(self.profile.vms as u64) as usize;
+        let mut submit = |nth: usize, who: usize, at: u64| {
+            let minutes = random.between(6, 14);
+            let action = Action::Submit { nth: ADDED + nth, vm, who, port: PORTS[0], minutes, ahead: 0 };
+            self.planned.push(Planned { at, action });
+            random.between(2_000, 30_000)
+        };
+        let then = submit(0, 0, at);
+        submit(1, 1, at + then);
+        let millis = random.between(90_000, 200_000);
+        self.planned.push(Planned { at: at + 100, action: Action::StandStill { millis } });
+        self.people_end = at + 4 * MINUTE;
+    }
+
+    /// JIT is turned on, which takes long to reach Azure, and off again before it does.
+    fn deny_lands_late(&mut self) {
+        let mut random = Random::new(self.seed, 16);
+        if !random.chance(12) {
+            return;
+        }
+        let at = self.people_end + random.between(0, 3 * MINUTE);
+        let vm = random.below(self.profile.vms as u64) as usize;
+        let on = at + random.between(30_000, 60_000);
+        let off = on + random.between(20_000, 60_000);
+        let millis = random.between(120_000, 240_000);
+        let mut add = |at: u64, action: Action| self.planned.push(Planned { at, action });
+        add(at, Action::Disable { vm });
+        add(on, Action::LateWrite { millis });
+        add(on, Action::Enable { vm, both: false, exception: false });
+        add(off, Action::Disable { vm });
+        self.people_end = on + 4 * MINUTE;
+    }
+
     /// Whether a call at `now` may be struck.
     pub fn is_chaos(&self, now: u64) -> bool {
         self.chaos.iter().any(|(from, to)| (*from..*to).contains(&now))
@@ -166,7 +252,8 @@ impl Script {
 
     /// Whether something may take effect minutes after its author was given up.
     pub fn has_stragglers(&self) -> bool {
-        self.profile.late > 0 || self.profile.stall > 0
+        let is_late = |planned: &Planned| matches!(planned.action, Action::LateWrite { .. });
+        self.profile.late > 0 || self.profile.stall > 0 || self.planned.iter().any(is_late)
     }
 }
 
@@ -243,10 +330,11 @@ fn people(random: &mut Random, profile: &Profile, chaos: &[(u64, u64)]) -> (Vec<
                 submissions += 1;
                 let who = random.below(REQUESTERS.len() as u64) as usize;
                 let port = *random.pick(&PORTS[..2]);
-                add(at, Action::Submit { vm, who, port, minutes: random.between(1, 14) });
+                let (nth, minutes) = (submissions - 1, random.between(1, 14));
+                add(at, Action::Submit { nth, vm, who, port, minutes, ahead: 0 });
                 if random.chance(35) {
                     let soon = if random.chance(60) { 3_000 } else { 4 * MINUTE };
-                    add(at + random.between(50, soon), Action::Revoke { nth: submissions - 1 });
+                    add(at + random.between(50, soon), Action::Revoke { nth });
                 }
             }
             40..50 if submissions > 0 => {

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     StoreWrite,
     Send,
     AzureRead,
+    /// One NSG, as a holder of its lease reads it.
+    PointRead,
     AzureWrite,
     /// Who may do what.
     RoleRead,
@@ -63,7 +65,7 @@ impl Kind {
         match self {
             Kind::StoreRead | Kind::StoreWrite => Port::Store,
             Kind::Send => Port::Bus,
-            Kind::AzureRead | Kind::AzureWrite => Port::Azure,
+            Kind::AzureRead | Kind::PointRead | Kind::AzureWrite => Port::Azure,
             Kind::RoleRead => Port::Roles,
         }
     }
@@ -108,6 +110,8 @@ pub(crate) struct State {
     pub identifiers: u64,
     replay: Option<Faults>,
     pub struck: Faults,
+    /// Faults that the script wants to strike the next call of their kind.
+    pub ordered: Vec<(Kind, Fault)>,
     pub outages: BTreeMap<Port, u64>,
     /// How often each instance died.
     pub deaths: BTreeMap<usize, u64>,
@@ -149,6 +153,7 @@ impl State {
             identifiers: 0,
             replay,
             struck: Faults::new(),
+            ordered: Vec::new(),
             outages: BTreeMap::new(),
             deaths: BTreeMap::new(),
             dying: Vec::new(),
@@ -189,6 +194,7 @@ impl State {
         let call = self.calls;
         let fault = match &self.replay {
             Some(faults) => faults.get(&call).copied(),
+            None if self.ordered.iter().any(|(ordered, _)| *ordered == kind) => self.take_ordered(kind),
             None if self.script.is_chaos(self.now) => self.chance_fault(call, kind),
             None => None,
         };
@@ -203,11 +209,20 @@ impl State {
                 _ => 0,
             };
             self.referee.disturbed(self.now + lasts);
-            if matches!(fault, Fault::Stall { .. } | Fault::Late { .. }) {
+            // Only what is on its way to Azure cannot be held back. Whoever stands still before a write looks at its
+            // lease first.
+            let is_on_its_way =
+                matches!(fault, Fault::Late { .. } | Fault::Stall { after_effect: false, .. });
+            if kind == Kind::AzureWrite && is_on_its_way {
                 self.referee.straggles(self.now + lasts + STRAGGLING);
             }
         }
         (call, fault)
+    }
+
+    fn take_ordered(&mut self, kind: Kind) -> Option<Fault> {
+        let at = self.ordered.iter().position(|(ordered, _)| *ordered == kind)?;
+        Some(self.ordered.remove(at).1)
     }
 
     fn chance_fault(&self, call: u64, kind: Kind) -> Option<Fault> {
