@@ -19,6 +19,8 @@ pub enum Metric {
     OverdueGrants,
     /// Sweeps that ended well.
     SweepHeartbeat,
+    /// Work that a sweep found due although a message should have done it: none in the normal case.
+    SweepMissed,
     /// How late the oldest work of a sweep was done, or is while it cannot be done.
     SweepLag,
     /// Writes that somebody else's change to the same enforcement point came before.
@@ -42,12 +44,13 @@ pub enum Kind {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 9] = [
+    pub const ALL: [Metric; 10] = [
         Metric::Requests,
         Metric::Decisions,
         Metric::TimeToOpen,
         Metric::OverdueGrants,
         Metric::SweepHeartbeat,
+        Metric::SweepMissed,
         Metric::SweepLag,
         Metric::ReconcileConflicts,
         Metric::ArmThrottled,
@@ -62,6 +65,7 @@ impl Metric {
             Metric::TimeToOpen => "ajar.time_to_open",
             Metric::OverdueGrants => "ajar.grants.overdue",
             Metric::SweepHeartbeat => "ajar.sweep.heartbeat",
+            Metric::SweepMissed => "ajar.sweep.missed",
             Metric::SweepLag => "ajar.sweep.lag",
             Metric::ReconcileConflicts => "ajar.reconcile.conflicts",
             Metric::ArmThrottled => "ajar.arm.throttled",
@@ -78,7 +82,7 @@ impl Metric {
             | Metric::ReconcileConflicts
             | Metric::ArmThrottled
             | Metric::ArmForbidden => Kind::Count,
-            Metric::OverdueGrants | Metric::SweepLag => Kind::Gauge,
+            Metric::OverdueGrants | Metric::SweepMissed | Metric::SweepLag => Kind::Gauge,
             Metric::TimeToOpen => Kind::Distribution,
         }
     }

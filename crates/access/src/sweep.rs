@@ -1,5 +1,9 @@
 //! The minute sweep: does what is due, whatever happened to its message.
 
+mod hindrances;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
 use crate::Ajar;
 use crate::compliance;
 use crate::configure;
@@ -25,12 +29,16 @@ use crate::template_start;
 use ajar_network::resource_id::ResourceId;
 use futures::future;
 use futures::stream::{self, StreamExt};
+use hindrances::Hindrances;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many due rows one sweep takes on; the next one takes the rest, oldest first.
+/// How many due rows one sweep takes on; the next one takes the rest, oldest first. Rows of work that failed the last time
+/// do not count: they may be many, and would keep the others from being read.
 const MOST_ROWS: usize = 5_000;
+
+/// How many rows one sweep reads at most, some 20 MB of them.
+const MOST_READ: usize = 50_000;
 
 /// How many points or requests are worked on at once.
 const CONCURRENCY: usize = 8;
@@ -54,6 +62,8 @@ const UNREADABLE_PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 pub struct SweepReport {
     /// Rows that were due.
     pub due: usize,
+    /// Rows among them whose work a message should have done before: none in the normal case.
+    pub missed: usize,
     /// Rows done with and removed.
     pub done: usize,
     /// Rows whose work failed; they stay due.
@@ -76,10 +86,11 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
             "new templates could not be noted; the next sweep notes them"
         );
     }
+    let hindrances = Hindrances::read(ajar).await;
     let found = match store_marker::is_present(ajar).await {
-        Ok(true) => read_due(ajar).await,
+        Ok(true) => read_due(ajar, &hindrances).await,
         Ok(false) => {
-            look_at_what_is_due(ajar).await;
+            look_at_what_is_due(ajar, &hindrances).await;
             return close_all_described(ajar, "empty", SignedDuration::ZERO).await;
         }
         Err(error) => Err(error),
@@ -92,19 +103,33 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
         }
     };
     let started = ajar.ports.clock.now();
-    let mut report = SweepReport { due: rows.len(), ..SweepReport::default() };
+    let missed = rows.iter().filter(|row| is_missed(&row.due, started)).count();
+    let mut report = SweepReport { due: rows.len(), missed, ..SweepReport::default() };
     let oldest = rows.iter().map(|row| row.due.at).min();
     let lag = oldest.map_or(0, |oldest| started.duration_since(oldest).as_secs());
-    // What is old may be old because it fails: it has a lane of its own, in which it keeps nothing new waiting.
+    let groups = group(rows);
+    let subjects: Vec<String> = groups.iter().map(|group| group.subject.clone()).collect();
+    // What failed has a lane of its own, in which it keeps nothing waiting that can be done; and so has what is old, in
+    // which it keeps nothing new waiting.
+    let (mut failing, others): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|group| hindrances.failed_in(&group.subject).is_some());
+    // Whatever was tried longest ago comes first: what hangs must not keep others of its kind from being tried.
+    failing.sort_by_key(|group| hindrances.failed_in(&group.subject));
     let (fresh, old): (Vec<_>, Vec<_>) =
-        group(rows).into_values().partition(|group| group.iter().any(|row| row.due.at + FRESH > started));
-    let pauses = Pauses::default();
-    let lanes =
-        future::join(work_through(ajar, fresh, started, &pauses), work_through(ajar, old, started, &pauses));
-    let (fresh, old) = lanes.await;
-    report.add(fresh);
-    report.add(old);
-    tracing::info!(due = report.due, done = report.done, failed = report.failed, "swept");
+        others.into_iter().partition(|group| group.rows.iter().any(|row| row.due.at + FRESH > started));
+    let lane = |groups| work_through(ajar, groups, started, &hindrances);
+    for part in future::join_all([lane(fresh), lane(old), lane(failing)]).await {
+        report.add(part);
+    }
+    hindrances.keep(ajar, subjects.iter(), ajar.ports.clock.now()).await;
+    tracing::info!(
+        due = report.due,
+        missed = report.missed,
+        done = report.done,
+        failed = report.failed,
+        "swept"
+    );
+    metrics::measure(Metric::SweepMissed, report.missed as f64);
     metrics::measure(Metric::SweepLag, lag as f64);
     metrics::measure(Metric::OverdueGrants, report.overdue as f64);
     metrics::count(Metric::SweepHeartbeat, "");
@@ -121,56 +146,55 @@ impl SweepReport {
     }
 }
 
-/// Until when Azure wants to be left alone, by subscription: its limits are per subscription.
-#[derive(Default)]
-struct Pauses(Mutex<BTreeMap<String, Timestamp>>);
-
-impl Pauses {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Timestamp>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn holds(&self, subscription: &str, now: Timestamp) -> bool {
-        self.lock().get(&subscription.to_ascii_lowercase()).is_some_and(|until| *until > now)
-    }
-
-    fn begin(&self, subscription: &str, until: Timestamp) {
-        self.lock().insert(subscription.to_ascii_lowercase(), until);
+/// Whether a message should have done it by now. Second looks and looks at roles have none: they are the sweep's own.
+fn is_missed(due: &Due, now: Timestamp) -> bool {
+    match due.task {
+        Task::Look { .. } | Task::Recheck { .. } => false,
+        // Their message comes at the same moment, and takes a little; the others' rows wait for theirs as it is.
+        Task::Expire { .. } | Task::Start { .. } | Task::Remind { .. } => due.at + GUARD_DELAY <= now,
+        _ => true,
     }
 }
 
-/// Does groups, oldest first. What is not begun in time, or while Azure wants to be left alone, stays for the next sweep.
+/// Does groups, in their order. What is not begun in time, or while Azure wants to be left alone, stays for the next sweep.
 async fn work_through(
     ajar: &Ajar,
-    groups: Vec<Vec<DueRef>>,
+    groups: Vec<Group>,
     started: Timestamp,
-    pauses: &Pauses,
+    hindrances: &Hindrances,
 ) -> SweepReport {
     let mut results = stream::iter(groups)
         .map(|group| async move {
             let now = ajar.ports.clock.now();
-            let subscription = group.first().and_then(|row| row.due.task.subscription());
-            let is_paused = subscription.as_deref().is_some_and(|name| pauses.holds(name, now));
+            let subscription = group.rows.first().and_then(|row| row.due.task.subscription());
+            let is_paused = subscription.as_deref().is_some_and(|name| hindrances.pauses(name, now));
             if now.duration_since(started) > LONGEST || is_paused {
-                return SweepReport { overdue: overdue(&group, now), ..SweepReport::default() };
+                return SweepReport { overdue: overdue(&group.rows, now), ..SweepReport::default() };
             }
             let id = CorrelationId::parse(&ajar.ports.ids.fresh()).ok();
-            match correlation::within(id, "sweep", work(ajar, &group)).await {
-                Ok(done) => SweepReport { done, ..SweepReport::default() },
+            match correlation::within(id, "sweep", work(ajar, &group.rows)).await {
+                Ok(done) => {
+                    hindrances.succeed(&group.subject);
+                    SweepReport { done, ..SweepReport::default() }
+                }
                 Err(error) => {
-                    if let (Some(name), Some(wait)) = (subscription, error.asked_to_wait()) {
-                        tracing::warn!(name, "Azure wants to be left alone");
-                        pauses.begin(&name, now + wait);
+                    let now = ajar.ports.clock.now();
+                    match subscription.zip(error.asked_to_wait()) {
+                        Some((name, wait)) => {
+                            tracing::warn!(name, "Azure wants to be left alone");
+                            hindrances.pause(&name, now, wait);
+                        }
+                        None => hindrances.fail(&group.subject, started),
                     }
-                    let overdue = overdue(&group, now);
-                    let task = group.first().map(|due| &due.due.task);
+                    let overdue = overdue(&group.rows, now);
+                    let task = group.rows.first().map(|due| &due.due.task);
                     tracing::error!(
                         ?task,
                         overdue,
                         error = error.log_text(),
                         "due work failed and stays due"
                     );
-                    SweepReport { failed: group.len(), overdue, ..SweepReport::default() }
+                    SweepReport { failed: group.rows.len(), overdue, ..SweepReport::default() }
                 }
             }
         })
@@ -190,8 +214,8 @@ fn overdue(group: &[DueRef], now: Timestamp) -> usize {
 }
 
 /// Looks that events asked for, in a store that holds no policy yet: the first may come of them.
-async fn look_at_what_is_due(ajar: &Ajar) {
-    let rows = match read_due(ajar).await {
+async fn look_at_what_is_due(ajar: &Ajar, hindrances: &Hindrances) {
+    let rows = match read_due(ajar, hindrances).await {
         Ok(rows) => rows,
         Err(error) => return tracing::error!(error = error.log_text(), "due looks cannot be read"),
     };
@@ -202,16 +226,17 @@ async fn look_at_what_is_due(ajar: &Ajar) {
     }
 }
 
-async fn read_due(ajar: &Ajar) -> Result<Vec<DueRef>, AccessError> {
+async fn read_due(ajar: &Ajar, hindrances: &Hindrances) -> Result<Vec<DueRef>, AccessError> {
     let now = ajar.ports.clock.now();
     let range = Range::up_to(due::last_partition(now));
-    let mut rows = Vec::new();
+    let (mut rows, mut counted) = (Vec::new(), 0);
     let mut from = None;
     loop {
         let page = ajar.ports.store.scan(Table::Due, &range, from.as_ref(), 1000).await?;
         for row in &page.rows {
             match stored::<Due>(row) {
                 Ok(due) if due.content.at <= now => {
+                    counted += usize::from(hindrances.failed_in(&subject(&due.content.task)).is_none());
                     rows.push(DueRef { due: due.content, etag: due.etag.0 });
                 }
                 Ok(_) => {}
@@ -220,41 +245,47 @@ async fn read_due(ajar: &Ajar) -> Result<Vec<DueRef>, AccessError> {
             }
         }
         match page.next {
-            Some(next) if rows.len() < MOST_ROWS => from = Some(next),
+            Some(next) if counted < MOST_ROWS && rows.len() < MOST_READ => from = Some(next),
             _ => return Ok(rows),
         }
     }
 }
 
-/// Rows by what does them at once: all of one point together, every other task by itself.
-fn group(rows: Vec<DueRef>) -> BTreeMap<(bool, Timestamp, String), Vec<DueRef>> {
+/// Rows that are done at once.
+struct Group {
+    /// What they are about.
+    subject: String,
+    rows: Vec<DueRef>,
+}
+
+/// What does a task together with others: all of one point at once, every other task by itself.
+fn subject(task: &Task) -> String {
+    match task {
+        Task::Decide { request } | Task::Start { request } | Task::Remind { request } => {
+            request.as_str().to_owned()
+        }
+        Task::Recheck { request } => format!("role of {request}"),
+        Task::Project { vm } => vm.to_lowercase(),
+        Task::Notify { place } => format!("{}/{}", place.partition, place.row),
+        Task::Comply => "the estate".to_owned(),
+        Task::Evaluate { subject } => format!("evaluate {}", subject.to_lowercase()),
+        Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => point.to_lowercase(),
+    }
+}
+
+/// Rows by subject, oldest first: what has been open too long is shut before anything else. Looks at roles and the whole
+/// estate come last: when Azure does not answer them, they must not keep anything from being shut.
+fn group(rows: Vec<DueRef>) -> Vec<Group> {
     let mut by_subject: BTreeMap<String, Vec<DueRef>> = BTreeMap::new();
     for row in rows {
-        let subject = match &row.due.task {
-            Task::Decide { request } | Task::Start { request } | Task::Remind { request } => {
-                request.as_str().to_owned()
-            }
-            Task::Recheck { request } => format!("role of {request}"),
-            Task::Project { vm } => vm.to_lowercase(),
-            Task::Notify { place } => format!("{}/{}", place.partition, place.row),
-            Task::Comply => "the estate".to_owned(),
-            Task::Evaluate { subject } => format!("evaluate {}", subject.to_lowercase()),
-            Task::Reconcile { point } | Task::Expire { point, .. } | Task::Look { point } => {
-                point.to_lowercase()
-            }
-        };
-        by_subject.entry(subject).or_default().push(row);
+        by_subject.entry(subject(&row.due.task)).or_default().push(row);
     }
-    // Oldest first: what has been open too long is shut before anything else. Looks at roles and the whole estate come
-    // last: when Azure does not answer them, they must not keep anything from being shut.
-    by_subject
-        .into_iter()
-        .map(|(subject, group)| {
-            let oldest = group.iter().map(|row| row.due.at).min().unwrap_or(Timestamp::MAX);
-            let is_last = |row: &DueRef| matches!(row.due.task, Task::Recheck { .. } | Task::Comply);
-            ((group.iter().any(is_last), oldest, subject), group)
-        })
-        .collect()
+    let mut groups: Vec<Group> =
+        by_subject.into_iter().map(|(subject, rows)| Group { subject, rows }).collect();
+    let is_last = |row: &DueRef| matches!(row.due.task, Task::Recheck { .. } | Task::Comply);
+    groups
+        .sort_by_key(|group| (group.rows.iter().any(is_last), group.rows.iter().map(|row| row.due.at).min()));
+    groups
 }
 
 /// Does one group; returns how many of its rows are done with.
@@ -391,40 +422,4 @@ async fn close_all_described(
         );
     }
     Ok(report)
-}
-
-#[cfg(all(test, feature = "testing"))]
-mod tests {
-    use super::*;
-    use crate::configure;
-    use crate::ports::clock::Clock;
-    use crate::testing::{World, nsg, user, vm};
-    use serde_json::json;
-
-    /// Writers that stand still between their row and their change: what they write then is found.
-    #[tokio::test]
-    async fn a_row_whose_change_is_not_there_yet_is_kept_for_an_hour() {
-        let world = World::new();
-        let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
-        let policy = serde_json::from_value(policy).unwrap();
-        configure::enable(&world.ajar, &user("alice"), &policy).await.unwrap();
-        world.minutes(2).await;
-        assert_eq!(world.store.count(Table::Due), 0);
-
-        let (request, point) =
-            (RequestId::new(&vm("web-1"), jiff::Timestamp::UNIX_EPOCH, &"0".repeat(32)), nsg("web-nsg"));
-        let at = world.clock.now() + GUARD_DELAY;
-        for task in [
-            Task::Decide { request: request.clone() },
-            Task::Project { vm: vm("web-1") },
-            Task::Reconcile { point: point.clone() },
-            Task::Expire { point, request },
-        ] {
-            due::note(&world.ajar, at, task).await.unwrap();
-        }
-        world.minutes(55).await;
-        assert_eq!(world.store.count(Table::Due), 4, "{:?}", world.store.contents());
-        world.minutes(10).await;
-        assert_eq!(world.store.count(Table::Due), 0, "{:?}", world.store.contents());
-    }
 }

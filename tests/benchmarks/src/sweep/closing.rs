@@ -1,0 +1,98 @@
+//! 10,000 grants over 100 NSGs that end in one second, all their messages lost: the writes that close them.
+
+use crate::simulated::{Simulated, person};
+use ajar_access::testing::World;
+use ajar_access::{configure, submit};
+use end_to_end_tests::id;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+const NSGS: usize = 100;
+const GRANTS: usize = 10_000;
+
+fn vm(index: usize) -> String {
+    id("Microsoft.Compute/virtualMachines", &format!("bench-{index}"))
+}
+
+/// The estate: VMs, each behind an NSG of its own that lets everybody in.
+pub(crate) fn resources() -> Vec<Value> {
+    let vnet = id("Microsoft.Network/virtualNetworks", "bench-vnet");
+    let subnet = format!("{vnet}/subnets/default");
+    let mut resources = vec![json!({ "id": vnet, "name": "bench-vnet", "location": "westeurope",
+        "type": "Microsoft.Network/virtualNetworks", "properties": {
+            "addressSpace": { "addressPrefixes": ["10.0.0.0/8"] },
+            "subnets": [{ "name": "default", "properties": { "addressPrefix": "10.0.0.0/8" } }] } })];
+    for index in 0..NSGS {
+        let name = format!("bench-{index}");
+        let nsg = id("Microsoft.Network/networkSecurityGroups", &name);
+        let nic = id("Microsoft.Network/networkInterfaces", &name);
+        resources.push(json!({ "id": nsg, "name": name, "type": "Microsoft.Network/networkSecurityGroups",
+            "location": "westeurope", "properties": { "securityRules": [{ "name": "AllowSSH", "properties": {
+                "priority": 300, "direction": "Inbound", "access": "Allow", "protocol": "Tcp",
+                "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*",
+                "destinationPortRange": "22" } }] } }));
+        resources.push(json!({ "id": nic, "name": name, "type": "Microsoft.Network/networkInterfaces",
+            "location": "westeurope", "properties": { "networkSecurityGroup": { "id": nsg },
+                "ipConfigurations": [{ "name": "ipconfig1", "properties": { "primary": true,
+                    "privateIPAddress": format!("10.1.0.{}", index + 4),
+                    "privateIPAllocationMethod": "Static", "privateIPAddressVersion": "IPv4",
+                    "subnet": { "id": subnet } } }] } }));
+        resources.push(json!({ "id": vm(index), "name": name, "type": "Microsoft.Compute/virtualMachines",
+            "location": "westeurope", "properties": { "hardwareProfile": { "vmSize": "Standard_B2s" },
+                "networkProfile": { "networkInterfaces": [{ "id": nic }] } } }));
+    }
+    resources
+}
+
+pub(crate) async fn measure() {
+    let simulated = Simulated::start("closing").await;
+    let mut world = World::new();
+    world.ajar.ports.azure = simulated.resource_manager().await;
+    let (alice, bob) = (person("alice"), person("bob"));
+    for index in 0..NSGS {
+        let policy = json!({ "vm": vm(index), "ports": [{ "port": 22 }], "minimumDuration": "PT1S" });
+        configure::enable(&world.ajar, &alice, &serde_json::from_value(policy).unwrap()).await.unwrap();
+    }
+    world.deliver().await;
+    let start = world.ajar.ports.clock.now() + SignedDuration::from_mins(10);
+    for index in 0..GRANTS {
+        let number = index / NSGS;
+        let question = json!({ "vm": vm(index % NSGS), "duration": "PT30M", "start": start.to_string(),
+            "ports": [{ "port": 22, "sources": [format!("198.18.{}.{}", index % NSGS, number + 1)] }] });
+        submit::submit(&world.ajar, &bob, &serde_json::from_value(question).unwrap()).await.unwrap();
+    }
+    world.deliver().await;
+    world.bus.clear();
+    world.clock.advance(SignedDuration::from_mins(9));
+    simulated.take_log().await;
+    let writes = async || {
+        let log = simulated.take_log().await;
+        log.iter().filter(|call| call.method != "GET" && !call.is_resource_graph()).count()
+    };
+    println!("\n{GRANTS} grants over {NSGS} NSGs that begin and end together, by the minute sweep alone:");
+    println!("| what | sweeps | s | NSG writes | bar |");
+    println!("|---|---|---|---|---|");
+    for (what, pause, bar) in [("begin", 1, "600"), ("end", 29, "200")] {
+        world.clock.advance(SignedDuration::from_mins(pause));
+        let (started, mut sweeps, mut written) = (Instant::now(), 0, 0);
+        // Until two sweeps after another find nothing to do about rules.
+        let mut idle = 0;
+        while idle < 2 {
+            let report = world.sweep().await.unwrap();
+            assert_eq!(report.failed, 0);
+            world.bus.clear();
+            let now = writes().await;
+            idle = if now == 0 { idle + 1 } else { 0 };
+            written += now;
+            sweeps += 1;
+            world.clock.advance(SignedDuration::from_secs(15));
+            assert!(sweeps < 30, "no end");
+        }
+        println!(
+            "| {what} | {} | {:.1} | {written} | {bar} |",
+            sweeps - idle,
+            started.elapsed().as_secs_f64()
+        );
+    }
+}
