@@ -65,6 +65,27 @@ const OUTAGES: [&str; 7] = [
 /// A resource lock or an Azure Policy stands in the way: neither reading again nor another role helps.
 const OBSTACLES: [&str; 2] = ["ScopeLocked", "RequestDisallowedByPolicy"];
 
+/// There can be no such resource here: the subscription is not registered for the provider, or the provider does not
+/// know the type.
+const NO_SUCH_TYPE: [&str; 4] = [
+    "InvalidResourceNamespace",
+    "InvalidResourceType",
+    "MissingSubscriptionRegistration",
+    "NoRegisteredProviderFound",
+];
+
+/// The meaning of a refusal to list what is assigned at `scope`: where there can be no such resource, there is none.
+pub(crate) fn of_scope(error: AzureError, scope: &str) -> AzureError {
+    match error {
+        AzureError::Rejected { code, .. }
+            if NO_SUCH_TYPE.iter().any(|known| known.eq_ignore_ascii_case(&code)) =>
+        {
+            AzureError::NotFound(scope.to_owned())
+        }
+        other => other,
+    }
+}
+
 /// The meaning of an answer other than 2xx. `what` names the resource.
 pub(crate) fn of_status(
     status: u16,
@@ -75,7 +96,7 @@ pub(crate) fn of_status(
     let text = || format!("{what}: status {status}: {}", body.describe());
     match status {
         429 | 408 | 500..=599 => AzureError::Unavailable { reason: text(), retry_after },
-        _ if body.names(&OBSTACLES) => rejected(status, body, what),
+        _ if body.names(&OBSTACLES) || body.names(&NO_SUCH_TYPE) => rejected(status, body, what),
         _ if body.names(&CONFLICTS) => AzureError::Conflict(text()),
         404 => AzureError::NotFound(what.to_owned()),
         409 | 412 => AzureError::Conflict(text()),
@@ -132,6 +153,7 @@ mod tests {
             (408, "", "unavailable"),
             (409, "AnotherOperationInProgress", "conflict"),
             (409, "ScopeLocked", "rejected"),
+            (409, "MissingSubscriptionRegistration", "rejected"),
             (412, "PreconditionFailed", "conflict"),
             (429, "RetryableErrorDueToAnotherOperation", "unavailable"),
             (429, "", "unavailable"),

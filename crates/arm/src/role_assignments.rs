@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api_versions::AUTHORIZATION;
-use crate::failure::unreadable;
+use crate::failure::{of_scope, unreadable};
 use crate::resource_manager::ResourceManager;
 
 impl ResourceManager {
@@ -66,7 +66,7 @@ impl ResourceManager {
         let scope = scope.trim_end_matches('/');
         let path = format!("{scope}/providers/Microsoft.Authorization/{kind}");
         let url = self.endpoint.filtered(&path, Some(&filter), AUTHORIZATION)?;
-        let found = self.list(url, &path).await?;
+        let found = self.list(url, &path).await.map_err(|error| of_scope(error, scope))?;
         Ok((path, found))
     }
 

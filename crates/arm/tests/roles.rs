@@ -169,3 +169,25 @@ async fn what_azure_writes_as_null_is_read_as_nothing() {
     assert!(found[0].exclude_principals.is_empty() && !found[0].do_not_apply_to_child_scopes);
     assert!(found[0].permissions[0].not_actions.is_empty());
 }
+
+/// A policy of Azure's API may be this deployment's alone, in a subscription that never had Defender for Cloud.
+#[tokio::test]
+async fn at_a_scope_that_cannot_be_there_is_nothing_and_a_refusal_is_none() {
+    let f = fixture().await;
+    let scope = format!("{GROUP}/Microsoft.Security/locations/westeurope/jitNetworkAccessPolicies/default");
+    for (status, code, is_nothing) in [
+        (404, "ResourceNotFound", true),
+        (409, "MissingSubscriptionRegistration", true),
+        (404, "InvalidResourceType", true),
+        (400, "NoRegisteredProviderFound", true),
+        (403, "AuthorizationFailed", false),
+        (400, "InvalidFilter", false),
+    ] {
+        f.stub.answers(move |_| error(status, code));
+        let assigned = f.azure.role_assignments(&scope, PRINCIPAL).await;
+        let denied = f.azure.deny_assignments(&scope, None).await;
+        assert_eq!(matches!(assigned, Err(AzureError::NotFound(_))), is_nothing, "{code}: {assigned:?}");
+        assert_eq!(matches!(denied, Err(AzureError::NotFound(_))), is_nothing, "{code}: {denied:?}");
+        assert!(assigned.is_err() && denied.is_err(), "{code}");
+    }
+}
