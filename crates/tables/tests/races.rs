@@ -18,7 +18,6 @@ use ajar_access::permission::RecentPermissions;
 use ajar_access::ports::store::Table;
 use ajar_access::reconcile::{self, Outcome};
 use ajar_access::request::AccessRequest;
-use ajar_access::request_id::RequestId;
 use ajar_access::testing::{self, World, nsg, user};
 use ajar_access::{Ajar, Chains, close, decide, query, submit};
 use ajar_tables::TableStore;
@@ -28,6 +27,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 const WEB_1: &str = "10.0.0.4";
+const NEIGHBOUR: &str = "198.51.100.7";
 
 /// Who comes at a request that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,19 +94,19 @@ impl Deployment {
         self.world.ajar.ports.clock.now()
     }
 
-    async fn asked(&self, source: &str) -> AccessRequest {
+    async fn asked(&self, who: &str, source: &str) -> AccessRequest {
         let ask = testing::ask("web-1", source, "PT30M");
-        submit::submit(&self.world.ajar, &user("bob"), &ask).await.unwrap()
+        submit::submit(&self.world.ajar, &user(who), &ask).await.unwrap()
     }
 
-    async fn seen(&self, id: &RequestId) -> AccessRequest {
-        query::request(&self.world.ajar, &user("bob"), id).await.unwrap()
+    async fn seen(&self, request: &AccessRequest) -> AccessRequest {
+        query::request(&self.world.ajar, &request.requester, &request.id).await.unwrap()
     }
 
     /// What is under way comes to rest: messages, and what is due.
     async fn settle(&self) {
         self.world.deliver().await;
-        self.world.minutes(2).await;
+        self.world.minutes(1).await;
     }
 
     fn is_open(&self, source: &str) -> bool {
@@ -115,7 +115,8 @@ impl Deployment {
 
     /// Checks what holds whoever won: steps that follow each other, one end at most, and one chain.
     async fn history(&self, request: &AccessRequest, place: &str) -> Vec<Entry> {
-        let entries = query::request_history(&self.world.ajar, &user("bob"), &request.id).await.unwrap();
+        let entries =
+            query::request_history(&self.world.ajar, &request.requester, &request.id).await.unwrap();
         let numbers: Vec<u32> = entries.iter().map(|entry| entry.sequence).collect();
         assert_eq!(numbers, (1..=request.history).collect::<Vec<_>>(), "{place}: {entries:#?}");
         let mut came_to: Vec<Status> = entries.iter().map(|entry| entry.status).collect();
@@ -185,22 +186,34 @@ async fn whoever_comes_at_open_access_together_it_comes_out_one_way() {
     let azurite = azurite::azurite().await;
     let deployment = Deployment::new(&azurite.endpoint).await;
     let mut outcomes = std::collections::BTreeMap::<String, u32>::new();
-    // Every set of them, and a message that comes again, in an order and with head starts that differ from round to round.
-    for (round, set) in (1_usize..1 << RACERS.len()).enumerate() {
+    // Every set of them, and a message that comes again, all at once; then each one or two, with head starts that differ.
+    let sets = 1_usize..1 << RACERS.len();
+    let small = sets.clone().filter(|set| set.count_ones() <= 2);
+    for (round, set) in sets.clone().chain(small).enumerate() {
+        let has_head_starts = round >= sets.len();
         let chosen = (0..RACERS.len()).filter(|index| set >> index & 1 == 1).map(|index| RACERS[index]);
         let racers: Vec<Racer> = chosen.chain([Racer::Message]).collect();
         let place = format!("round {round}, {racers:?}");
         let source = format!("203.0.113.{round}");
-        let asked = deployment.asked(&source).await;
+        let asked = deployment.asked("bob", &source).await;
+        let beside = deployment.asked("alice", NEIGHBOUR).await;
         deployment.world.deliver().await;
-        let request = deployment.seen(&asked.id).await;
+        let request = deployment.seen(&asked).await;
         assert_eq!((request.status, deployment.is_open(&source)), (Status::Active, true), "{place}");
         let end = request.end.unwrap();
         // Three seconds before the end; by the clock that is ahead it is over.
         deployment.world.clock.advance(end.duration_since(deployment.now()) - SignedDuration::from_secs(3));
 
-        let start = Arc::new(Barrier::new(racers.len()));
+        // Another request on the same VM has its steps in the same chain.
+        let start = Arc::new(Barrier::new(racers.len() + 1));
         let mut running = JoinSet::new();
+        let (ajar, other, at_once) = (deployment.instance(), beside.clone(), Arc::clone(&start));
+        running.spawn(async move {
+            dawdle(&ajar, 1).await;
+            at_once.wait().await;
+            close::revoke(&ajar, &other.requester, &other.id).await.unwrap();
+            Fared::Done
+        });
         for (index, racer) in racers.iter().copied().enumerate() {
             let ahead = SignedDuration::from_secs(4);
             let ajar =
@@ -210,16 +223,21 @@ async fn whoever_comes_at_open_access_together_it_comes_out_one_way() {
                 // The first call makes the client's connection, which is not what is raced.
                 dawdle(&ajar, 1).await;
                 start.wait().await;
-                dawdle(&ajar, (round * 5 + index * 3) % 7).await;
+                if has_head_starts {
+                    dawdle(&ajar, (round * 5 + index * 3) % 7).await;
+                }
                 run(racer, &ajar, &request).await
             });
         }
         let fared = running.join_all().await;
 
         deployment.settle().await;
-        let after = deployment.seen(&request.id).await;
+        let after = deployment.seen(&request).await;
         let entries = deployment.history(&after, &place).await;
         let told = format!("{place}\n{fared:#?}\n{entries:#?}");
+        let beside = deployment.seen(&beside).await;
+        deployment.history(&beside, &format!("{place}, beside")).await;
+        assert!(beside.status == Status::Closed && !deployment.is_open(NEIGHBOUR), "{told}");
         assert_eq!(deployment.is_open(&source), after.status == Status::Active, "{told}");
 
         let extensions: Vec<Timestamp> = fared
@@ -286,7 +304,7 @@ async fn a_request_that_is_withdrawn_while_it_is_decided_opens_once_or_never() {
     for round in 0..16_usize {
         let place = format!("round {round}");
         let source = format!("203.0.113.{round}");
-        let asked = deployment.asked(&source).await;
+        let asked = deployment.asked("bob", &source).await;
         let racers = [Racer::Message, Racer::Owner, Racer::Message];
         let start = Arc::new(Barrier::new(racers.len()));
         let mut running = JoinSet::new();
@@ -301,7 +319,7 @@ async fn a_request_that_is_withdrawn_while_it_is_decided_opens_once_or_never() {
         }
         let fared = running.join_all().await;
         deployment.settle().await;
-        let after = deployment.seen(&asked.id).await;
+        let after = deployment.seen(&asked).await;
         let entries = deployment.history(&after, &place).await;
         let opened = entries.iter().filter(|entry| entry.status == Status::Opening).count();
         match after.status {
