@@ -439,7 +439,7 @@ async fn look_at_point(
     if !orphans.is_empty() {
         // `reconcile` reads the point itself, so a list that is behind closes nothing that is wanted.
         due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: id.clone() }).await?;
-        send::send_reconcile(ajar, id, None).await;
+        send::send_reconcile(ajar, id).await;
         run.looked_at += 1;
         return Ok(());
     }

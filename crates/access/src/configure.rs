@@ -232,7 +232,7 @@ async fn project_to_points(ajar: &Ajar, policy: &JitPolicy) -> Result<(), Access
     }
     for place in &policy.points {
         project_on(ajar, policy, place).await?;
-        send::send_reconcile(ajar, &place.point, None).await;
+        send::send_reconcile(ajar, &place.point).await;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::correlation;
 use crate::due::{self, DueRef, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::history::{self, Opened, Step};
+use crate::keys::digest;
 use crate::life_cycle::{CloseReason, Event, Status};
 use crate::metrics::{self, Metric};
 use crate::notification::Happened;
@@ -22,13 +23,19 @@ use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::send;
 use crate::supersede;
-use futures::future::join_all;
+use ajar_network::resource_id::ResourceId;
+use futures::future::try_join_all;
 use futures::stream::{FuturesUnordered, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 
-/// How long before a promised start the role and the policy are checked again and the grant is written: whoever
-/// holds the point's lease then waits for the second itself.
-const LEAD: SignedDuration = SignedDuration::from_millis(1_500);
+/// How many seconds before a promised start the role and the policy are checked again and the grant is written, at least
+/// and at most. Each request has its own moment in between, so that of a thousand that start together all are written by
+/// then, and open with one write.
+const LEAD_SECONDS: (i64, i64) = (3, 30);
+
+/// A start so near that whoever holds the point's lease waits for it.
+const NEAR: SignedDuration = SignedDuration::from_secs(2);
 
 /// How often a grant is written again when others change it at the same time.
 const ATTEMPTS: usize = 20;
@@ -51,15 +58,15 @@ async fn decide_opened(
     opened: Opened<'_>,
     mut request: AccessRequest,
 ) -> Result<(), AccessError> {
-    let mut place = Place::Unknown;
+    let mut prepared = Prepared::default();
     let guard = request.guard.clone();
     let early = too_early(&request, ajar.ports.clock.now());
     if request.status == Status::Requested || (request.status == Status::Approved && early.is_none()) {
         request = match (authorise(ajar, &request).await?, early) {
             (Ok(_), Some(start)) => promise(ajar, opened, request, start).await?,
             (Ok(policy), None) => {
-                let (begun, known) = begin(ajar, opened, request, &policy).await?;
-                place = known;
+                let (begun, noted) = begin(ajar, opened, request, &policy).await?;
+                prepared = noted;
                 begun
             }
             (Err((by, reason)), _) => deny(opened, by, reason).await?.unwrap_or(request),
@@ -67,7 +74,7 @@ async fn decide_opened(
     } else {
         drop(opened);
     }
-    project_to(ajar, &request, place).await?;
+    project_to(ajar, &request, prepared).await?;
     match overtaken(ajar, &request).await? {
         Some(reason) => {
             close::end(ajar, id, None, CloseReason::Revoked, &reason).await?;
@@ -100,9 +107,16 @@ async fn overtaken(ajar: &Ajar, request: &AccessRequest) -> Result<Option<String
     })
 }
 
-/// The start that was asked for, while it is still too far ahead to open.
+/// The start that was asked for, while it is still too far ahead to be granted.
 fn too_early(request: &AccessRequest, now: Timestamp) -> Option<Timestamp> {
-    request.wish.not_before.filter(|start| now < *start - LEAD)
+    request.wish.not_before.filter(|start| now < *start - lead(&request.id))
+}
+
+/// How long before its start a request is decided.
+fn lead(request: &RequestId) -> SignedDuration {
+    let (least, most) = LEAD_SECONDS;
+    let own = i64::from_str_radix(&digest(request.as_str(), 8), 16).unwrap_or_default();
+    SignedDuration::from_secs(least + own % (most - least + 1))
 }
 
 /// The policy that allows the request now, or what refuses it and why.
@@ -160,7 +174,7 @@ async fn promise(
     start: Timestamp,
 ) -> Result<AccessRequest, AccessError> {
     let id = &request.id;
-    let at = start - LEAD;
+    let at = start - lead(id);
     let guard = due::note(ajar, at, Task::Start { request: id.clone() }).await?;
     let updated = opened
         .update(|request| {
@@ -169,7 +183,7 @@ async fn promise(
             }
             request.guard = Some(guard.clone());
             let step = format!(
-                "approved to open at {start:.0}: role and JIT policy allow it and are checked again then"
+                "approved to open at {start:.0}: role and JIT policy allow it and are checked again shortly before"
             );
             Ok(Some(Step::own(step).telling(Happened::Scheduled { start })))
         })
@@ -178,14 +192,23 @@ async fn promise(
     Ok(updated.unwrap_or(request))
 }
 
-/// Fixes start and end. Nothing is open yet: the rows that guard the end are written with each grant, before it. The
-/// places of its grants are vacant when this call began the opening, and not another that was faster.
+/// What was written ahead of the grants of a request.
+#[derive(Debug, Default)]
+struct Prepared {
+    /// Whether this very call began the opening: then the grants are hardly there yet, and only another that has read the
+    /// request since can have written them.
+    has_begun: bool,
+    /// The rows that guard the opening and the end, by enforcement point.
+    guards: BTreeMap<ResourceId, [DueRef; 2]>,
+}
+
+/// Fixes start and end. Nothing is open yet: the rows that guard opening and end are written before.
 async fn begin(
     ajar: &Ajar,
     opened: Opened<'_>,
     request: AccessRequest,
     policy: &JitPolicy,
-) -> Result<(AccessRequest, Place), AccessError> {
+) -> Result<(AccessRequest, Prepared), AccessError> {
     let id = &request.id;
     let now = ajar.ports.clock.now();
     let start = request.wish.not_before.map_or(now, |start| start.max(now));
@@ -195,33 +218,41 @@ async fn begin(
         .map_or(start + request.wish.duration, |absolute| absolute.min(start + request.wish.duration));
     if end <= start {
         let reason = "the end that was asked for is past".to_owned();
-        return Ok((deny(opened, "past", reason).await?.unwrap_or(request), Place::Unknown));
+        return Ok((deny(opened, "past", reason).await?.unwrap_or(request), Prepared::default()));
     }
-    let (_, reminder) =
-        futures::try_join!(role_loss::note_next_look(ajar, id), remind::note(ajar, id, (start, end), now),)?;
-    let mut begun = Place::Unknown;
+    // A point that the VM has left has no address to open.
+    let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
+    let places: Vec<RequestPoint> = places
+        .map(|place| RequestPoint {
+            point: place.point.clone(),
+            addresses: place.addresses.clone(),
+            status: PointStatus::Opening,
+        })
+        .collect();
+    let guards = places.iter().map(|place| async {
+        let guards = note_window(ajar, id, &place.point, start, end).await?;
+        Ok::<_, AccessError>((place.point.clone(), guards))
+    });
+    let (_, reminder, guards) = futures::try_join!(
+        role_loss::note_next_look(ajar, id),
+        remind::note(ajar, id, (start, end), now),
+        try_join_all(guards),
+    )?;
+    let mut prepared = Prepared { has_begun: false, guards: guards.into_iter().collect() };
     let updated = opened
         .update(|request| {
-            begun = Place::Unknown;
+            prepared.has_begun = false;
             if request.status == Status::Requested && request.apply(Event::Allowed).is_err() {
                 return Ok(None);
             }
             if request.apply(Event::OpeningStarted).is_err() {
                 return Ok(None);
             }
-            begun = Place::Vacant;
+            prepared.has_begun = true;
             request.start = Some(start);
             request.move_end(end);
             request.reminder = reminder.clone();
-            // A point that the VM has left has no address to open.
-            let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
-            request.points = places
-                .map(|place| RequestPoint {
-                    point: place.point.clone(),
-                    addresses: place.addresses.clone(),
-                    status: PointStatus::Opening,
-                })
-                .collect();
+            request.points.clone_from(&places);
             Ok(Some(Step::own(format!("granted until {end:.0}: the role and the JIT policy allow it"))))
         })
         .await?;
@@ -230,26 +261,32 @@ async fn begin(
         metrics::count(Metric::Decisions, "granted");
         tracing::info!(request = %id, vm = %updated.wish.vm, %end, "access granted");
     }
-    Ok((updated.unwrap_or(request), begun))
+    Ok((updated.unwrap_or(request), prepared))
 }
 
-/// What is known of a grant's row before it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// It is hardly there: this very call began the opening, and only another that has read the request since can have
-    /// written it.
-    Vacant,
-    /// It has to be read.
-    Unknown,
+/// Writes the rows that guard the opening and the end of a grant on a point.
+async fn note_window(
+    ajar: &Ajar,
+    request: &RequestId,
+    point: &ResourceId,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<[DueRef; 2], AccessError> {
+    let opening = start.max(ajar.ports.clock.now()) + GUARD_DELAY;
+    let (guard, expire) = futures::try_join!(
+        due::note(ajar, opening, Task::Reconcile { point: point.clone() }),
+        due::note(ajar, end, Task::Expire { point: point.clone(), request: request.clone() }),
+    )?;
+    Ok([guard, expire])
 }
 
 /// Writes what the request says to its enforcement points: adds the grant where it is missing, moves its end where
 /// the request's was moved since.
 pub(crate) async fn project(ajar: &Ajar, request: &AccessRequest) -> Result<(), AccessError> {
-    project_to(ajar, request, Place::Unknown).await
+    project_to(ajar, request, Prepared::default()).await
 }
 
-async fn project_to(ajar: &Ajar, request: &AccessRequest, known: Place) -> Result<(), AccessError> {
+async fn project_to(ajar: &Ajar, request: &AccessRequest, mut prepared: Prepared) -> Result<(), AccessError> {
     let (Some(start), Some(end)) = (request.start, request.end) else { return Ok(()) };
     if request.status.is_final() {
         return Ok(());
@@ -258,7 +295,9 @@ async fn project_to(ajar: &Ajar, request: &AccessRequest, known: Place) -> Resul
     let under_way = FuturesUnordered::new();
     for place in &request.points {
         if place.status != PointStatus::Shut {
-            under_way.push(project_on(ajar, request, place, known, start, end));
+            let guards = prepared.guards.remove(&place.point);
+            let (guards, in_vain) = if prepared.has_begun { (guards, None) } else { (None, guards) };
+            under_way.push(project_on(ajar, request, place, (guards, in_vain), start, end));
         }
     }
     under_way.try_collect().await
@@ -268,21 +307,20 @@ async fn project_on(
     ajar: &Ajar,
     request: &AccessRequest,
     place: &RequestPoint,
-    mut known: Place,
+    (mut guards, in_vain): (Option<[DueRef; 2]>, Option<[DueRef; 2]>),
     start: Timestamp,
     end: Timestamp,
 ) -> Result<(), AccessError> {
     let point = &place.point;
     let row = grant_row(&request.id);
-    let mut in_vain = Vec::new();
+    let mut in_vain: Vec<DueRef> = in_vain.into_iter().flatten().collect();
     // Whoever loses looks again: the winner may have written an end from before a revocation or an extension.
     for _ in 0..ATTEMPTS {
-        let existing = match known {
-            Place::Vacant => None,
-            Place::Unknown => point::read_row::<Grant>(ajar, point, &row).await?,
+        // A row that is there although the opening was only just begun makes the write below fail, and is read then.
+        let existing = match &guards {
+            Some(_) => None,
+            None => point::read_row::<Grant>(ajar, point, &row).await?,
         };
-        // A row that is there after all makes the write below fail, and is read then.
-        known = Place::Unknown;
         if !in_vain.is_empty() {
             // A row of the same moment and subject is one row, so what the winner names must stay.
             let named = existing.as_ref().map(|stored| stored.content.dues.as_slice()).unwrap_or_default();
@@ -292,15 +330,13 @@ async fn project_on(
         let is_written = |grant: &Grant| grant.seen_shut || grant.window >= request.window;
         if existing.as_ref().is_some_and(|stored| is_written(&stored.content)) {
             // Nothing to move; but whoever wrote it may have stopped before sending word.
-            send::send_reconcile(ajar, point, None).await;
+            send_word(ajar, point, start, end).await;
             return Ok(());
         }
-        let now = ajar.ports.clock.now();
-        let (guard, expire) = futures::try_join!(
-            due::note(ajar, start.max(now) + GUARD_DELAY, Task::Reconcile { point: point.clone() }),
-            due::note(ajar, end, Task::Expire { point: point.clone(), request: request.id.clone() }),
-        )?;
-        let noted = [guard, expire];
+        let noted = match guards.take() {
+            Some(noted) => noted,
+            None => note_window(ajar, &request.id, point, start, end).await?,
+        };
         let (grant, etag) = match existing {
             Some(mut stored) => {
                 stored.content.end = end;
@@ -337,11 +373,25 @@ async fn project_on(
             }
             Err(error) => return Err(error.into()),
         }
-        let sent = std::iter::once(None).chain([start, end].into_iter().filter(|at| *at > now).map(Some));
-        join_all(sent.map(|at| send::send_reconcile(ajar, point, at))).await;
+        let send_end = async {
+            if ajar.ports.clock.now() < end {
+                send::send_reconcile_at(ajar, point, end).await;
+            }
+        };
+        futures::join!(send_word(ajar, point, start, end), send_end);
         return Ok(());
     }
     Err(StoreError::Conflict.into())
+}
+
+/// Sends word that a point is to be changed for what starts and ends then: now, or at a start that is still ahead.
+async fn send_word(ajar: &Ajar, point: &ResourceId, start: Timestamp, end: Timestamp) {
+    let now = ajar.ports.clock.now();
+    if now + NEAR < start && now < end {
+        send::send_reconcile_at(ajar, point, start).await;
+    } else {
+        send::send_reconcile(ajar, point).await;
+    }
 }
 
 #[cfg(all(test, feature = "testing"))]

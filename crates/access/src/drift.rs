@@ -56,7 +56,7 @@ pub(crate) async fn look_at_point(
     if rows.is_changing(now) {
         // Work under way reads the NSG anyway, and what differs now says nothing about who did what.
         tell_of_tampering(ajar, &rows, traces).await?;
-        send::send_reconcile(ajar, point, None).await;
+        send::send_reconcile(ajar, point).await;
         return Ok(None);
     }
     let changes = planned.map(|planned| planned.write.changes(&nsg)).unwrap_or_default();
@@ -91,14 +91,16 @@ pub(crate) fn is_as_wanted(
 }
 
 async fn repair(ajar: &Ajar, point: &ResourceId) -> Result<(), AccessError> {
-    let wait = match reconcile::reconcile(ajar, point).await? {
-        Outcome::Clean | Outcome::Blind => return Ok(()),
-        Outcome::Busy => jiff::SignedDuration::from_secs(1),
-        Outcome::Later(wait) => wait,
-    };
     let now = ajar.ports.clock.now();
+    let at = match reconcile::reconcile(ajar, point).await? {
+        Outcome::Clean | Outcome::Blind => return Ok(()),
+        Outcome::Busy(back) => back,
+        Outcome::Later(wait) => Some(now + wait),
+    };
     due::note(ajar, now + GUARD_DELAY, Task::Reconcile { point: point.clone() }).await?;
-    send::send_reconcile(ajar, point, Some(now + wait)).await;
+    if let Some(at) = at {
+        send::send_reconcile_at(ajar, point, at).await;
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::configure;
 use crate::drift;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
+use crate::lease;
 use crate::look::{self, Begun, Gone, Noted, Trace};
 use crate::notification::Happened;
 use crate::policy::{JitPolicy, OnDrift, PolicyPoint, PolicyState};
@@ -62,7 +63,7 @@ pub(crate) async fn on_event(ajar: &Ajar, event: &ResourceEvent) -> Result<Optio
     }
     let mut wait = SignedDuration::ZERO;
     if subject.is_type(NETWORK_SECURITY_GROUP) && is_own(ajar, event.author.as_ref()).await {
-        if was_read_back(ajar, &subject, event.at).await? {
+        if was_read_back(ajar, &subject, event.at).await? || lease::is_held(ajar, &subject).await? {
             return Ok(None);
         }
         wait = OWN_WAIT;
@@ -109,7 +110,7 @@ async fn is_own(ajar: &Ajar, author: Option<&Caller>) -> bool {
 }
 
 /// Whether the point was read back clean after Ajar's write of that time. Reconcile reads back whatever it writes and
-/// leaves a due row where it could not, so its event adds nothing.
+/// leaves a due row where it could not, so its event adds nothing, and nothing either while a reconcile is at it.
 async fn was_read_back(
     ajar: &Ajar,
     point: &ResourceId,

@@ -19,9 +19,6 @@ use std::fmt::Display;
 /// After so many failures a message is parked; what it was about stays due and the sweep goes on.
 const MOST_ATTEMPTS: u32 = 8;
 
-/// How long to wait for a lease that somebody holds.
-const LEASE_WAIT: SignedDuration = SignedDuration::from_secs(1);
-
 /// Handles a message on [`Queue::AccessRequests`].
 pub async fn on_request_message(ajar: &Ajar, message: RequestMessage) {
     let Ok(id) = RequestId::parse(&message.request) else {
@@ -35,10 +32,16 @@ pub async fn on_request_message(ajar: &Ajar, message: RequestMessage) {
 
 /// Handles a message on [`Queue::Reconcile`].
 pub async fn on_reconcile_message(ajar: &Ajar, message: ReconcileMessage) {
-    match reconcile::reconcile(ajar, &message.point).await {
-        Ok(Outcome::Clean | Outcome::Blind) => {}
-        Ok(Outcome::Busy) => send_or_log(ajar, Queue::Reconcile, &message, Some(LEASE_WAIT)).await,
-        Ok(Outcome::Later(wait)) => send_or_log(ajar, Queue::Reconcile, &message, Some(wait)).await,
+    match reconcile::reconcile_for(ajar, &message.point, message.moment).await {
+        Ok(Outcome::Clean | Outcome::Blind | Outcome::Busy(None)) => {}
+        Ok(Outcome::Busy(Some(at))) => {
+            send::send_at(ajar, Queue::Reconcile, &message, Some(at)).await;
+        }
+        Ok(Outcome::Later(wait)) => {
+            // It comes for another reason than this one did.
+            let next = ReconcileMessage { moment: None, ..message };
+            send_or_log(ajar, Queue::Reconcile, &next, Some(wait)).await;
+        }
         Err(error) => {
             let next = ReconcileMessage { attempt: message.attempt + 1, ..message };
             again(ajar, Queue::Reconcile, &next, next.attempt, &error).await;

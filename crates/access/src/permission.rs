@@ -6,7 +6,8 @@
 //! ready (eligible ones) are no role assignments until they are activated, so they do not count.
 //!
 //! What Azure said is used for half a minute (definitions of roles for a minute at most), per process. Before
-//! something is opened it is asked anew. What cannot be read permits nothing.
+//! something is opened it is asked anew who has which role and what is denied; what a role permits may be half a minute
+//! old then. What cannot be read permits nothing.
 
 mod operation;
 mod pattern;
@@ -22,7 +23,7 @@ use crate::error::AccessError;
 use crate::ports::azure::RolePermissions;
 use crate::ports::identity::Caller;
 use ajar_network::resource_id::ResourceId;
-use futures::future::{try_join, try_join_all};
+use futures::future::{join_all, try_join, try_join_all};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use recent::Recent;
 use standing::{Readings, Standing, Verdict, names_others, role_key};
@@ -40,6 +41,9 @@ pub struct RecentPermissions(Arc<Kept>);
 struct Kept {
     standings: Recent<(String, String), Standing>,
     roles: Recent<String, Vec<RolePermissions>>,
+    /// The ids of the roles that a principal had last: most likely it has them still, so they are read beside its
+    /// assignments and not after them.
+    roles_of: Recent<String, Vec<String>>,
 }
 
 /// How old a reading may be.
@@ -229,14 +233,20 @@ async fn standing(ajar: &Ajar, caller: &Caller, scope: &str, age: Age) -> Result
     {
         return Ok(standing);
     }
-    let standing = read(ajar, &caller.object_id, scope, age).await?;
+    let standing = read(ajar, &caller.object_id, scope).await?;
     Ok(kept.standings.keep(key, begun, ajar.ports.clock.now(), standing))
 }
 
-async fn read(ajar: &Ajar, principal: &str, scope: &str, age: Age) -> Result<Standing, AccessError> {
-    let azure = ajar.ports.azure.as_ref();
-    let (assignments, denials) =
-        try_join(azure.role_assignments(scope, principal), azure.deny_assignments(scope, None)).await?;
+async fn read(ajar: &Ajar, principal: &str, scope: &str) -> Result<Standing, AccessError> {
+    let (azure, kept) = (ajar.ports.azure.as_ref(), &ajar.permissions.0);
+    let begun = ajar.ports.clock.now();
+    let before = kept.roles_of.last(&principal.to_owned());
+    let (read, _) = futures::join!(
+        try_join(azure.role_assignments(scope, principal), azure.deny_assignments(scope, None)),
+        // One that cannot be read, and is still among them, is asked for again below.
+        join_all(before.iter().flat_map(|roles| roles.iter()).map(|id| role(ajar, id))),
+    );
+    let (assignments, denials) = read?;
     // Deny assignments are rare, and most name everybody; groups are asked about only where they matter.
     let named_in: BTreeSet<String> = if denials.iter().any(|denial| names_others(denial, principal)) {
         let named = azure.deny_assignments(scope, Some(principal)).await?;
@@ -248,23 +258,19 @@ async fn read(ajar: &Ajar, principal: &str, scope: &str, age: Age) -> Result<Sta
         .iter()
         .map(|assignment| (role_key(&assignment.role_definition_id), assignment.role_definition_id.as_str()))
         .collect();
-    let roles = try_join_all(ids.into_iter().map(|(key, id)| async move {
-        role(ajar, &key, id, age).await.map(|permissions| (key, permissions.as_ref().clone()))
-    }))
-    .await?
-    .into_iter()
-    .collect();
+    let roles = try_join_all(ids.values().map(|id| role(ajar, id))).await?;
+    let roles = ids.keys().cloned().zip(roles.iter().map(|role| role.as_ref().clone())).collect();
+    let ids = ids.values().map(|id| (*id).to_owned()).collect();
+    kept.roles_of.keep(principal.to_owned(), begun, ajar.ports.clock.now(), ids);
     Ok(Standing::of(Readings { principal, assignments, roles, denials, named_in }))
 }
 
-async fn role(ajar: &Ajar, key: &str, id: &str, age: Age) -> Result<Arc<Vec<RolePermissions>>, AccessError> {
-    let kept = &ajar.permissions.0.roles;
+async fn role(ajar: &Ajar, id: &str) -> Result<Arc<Vec<RolePermissions>>, AccessError> {
+    let (kept, key) = (&ajar.permissions.0.roles, role_key(id));
     let begun = ajar.ports.clock.now();
-    if age == Age::Recent
-        && let Some(permissions) = kept.get(&key.to_owned(), begun)
-    {
+    if let Some(permissions) = kept.get(&key, begun) {
         return Ok(permissions);
     }
     let permissions = ajar.ports.azure.role_permissions(id).await?;
-    Ok(kept.keep(key.to_owned(), begun, ajar.ports.clock.now(), permissions))
+    Ok(kept.keep(key, begun, ajar.ports.clock.now(), permissions))
 }

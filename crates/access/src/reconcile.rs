@@ -6,7 +6,7 @@ use crate::correlation::{self, CorrelationId};
 use crate::due::{self, DueRef, Task};
 use crate::error::AccessError;
 use crate::history::{self, Step};
-use crate::lease::{self, Held};
+use crate::lease::{self, Found, Freed, Held, Taking};
 use crate::life_cycle::Status;
 use crate::metrics::{self, Metric};
 use crate::notification::Happened;
@@ -17,7 +17,7 @@ use crate::read_back;
 use crate::settle;
 use crate::store_marker;
 use ajar_network::nsg::NetworkSecurityGroup;
-use ajar_network::plan::{self, Desired, PlanError, RuleWrite, Write};
+use ajar_network::plan::{self, PlanError, RuleWrite, Write};
 use ajar_network::resource_id::ResourceId;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -52,8 +52,9 @@ pub(crate) const SECOND_LOOK: SignedDuration = SignedDuration::from_mins(15);
 pub enum Outcome {
     /// The point was read back and is as it should be.
     Clean,
-    /// Another invocation holds the point's lease: it, or a later look, does the work.
-    Busy,
+    /// Another invocation holds the point's lease, and a look of it is to come that sees all that is written by now. Come
+    /// back at this moment, lest it dies or fails; never mind where there is none, since somebody else does.
+    Busy(Option<Timestamp>),
     /// Something is still under way: look again after so long.
     Later(SignedDuration),
     /// The store is not the one this deployment wrote: only what is past its described end was closed.
@@ -66,7 +67,23 @@ pub enum Outcome {
 /// [`AccessError::Unavailable`] when the store or Azure is: the same call later goes on from there.
 /// [`AccessError::Internal`] when Azure refuses: the point is as it was.
 pub async fn reconcile(ajar: &Ajar, point: &ResourceId) -> Result<Outcome, AccessError> {
-    bring(ajar, point).await.map(|brought| brought.outcome)
+    reconcile_for(ajar, point, None).await
+}
+
+/// The same for a start or end that was known well before, if any: a clean read-back for that moment or a later one has
+/// done it already.
+///
+/// # Errors
+/// As [`reconcile`].
+pub(crate) async fn reconcile_for(
+    ajar: &Ajar,
+    point: &ResourceId,
+    moment: Option<Timestamp>,
+) -> Result<Outcome, AccessError> {
+    match take_turn(ajar, point, moment).await? {
+        Turn::Done(brought) => Ok(brought.outcome),
+        Turn::InVain(found) => Ok(Outcome::Busy(found.leave_word().await?)),
+    }
 }
 
 /// How a reconcile ended, and the due rows whose changes it has seen.
@@ -81,46 +98,76 @@ impl From<Outcome> for Brought {
     }
 }
 
+/// For whoever comes again anyway: leaves no word when another holds the lease.
 pub(crate) async fn bring(ajar: &Ajar, point: &ResourceId) -> Result<Brought, AccessError> {
+    match take_turn(ajar, point, None).await? {
+        Turn::Done(brought) => Ok(brought),
+        Turn::InVain(_) => Ok(Outcome::Busy(None).into()),
+    }
+}
+
+enum Turn<'a> {
+    Done(Brought),
+    InVain(Found<'a>),
+}
+
+async fn take_turn<'a>(
+    ajar: &'a Ajar,
+    point: &'a ResourceId,
+    moment: Option<Timestamp>,
+) -> Result<Turn<'a>, AccessError> {
     let (is_known, found) = futures::join!(store_marker::is_present(ajar), lease::find(ajar, point));
     if !is_known? {
         close_described(ajar, point).await?;
-        return Ok(Outcome::Blind.into());
+        return Ok(Turn::Done(Outcome::Blind.into()));
     }
-    let mut found = found?;
+    let found = found?;
+    if moment.is_some_and(|moment| found.was_clean_at(moment)) {
+        return Ok(Turn::Done(Outcome::Clean.into()));
+    }
+    match found.take().await? {
+        Taking::Taken(lease) => Ok(Turn::Done(hold(ajar, point, lease).await?)),
+        Taking::InVain(found) => Ok(Turn::InVain(found)),
+        Taking::Overtaken => Ok(Turn::Done(Outcome::Busy(None).into())),
+    }
+}
+
+/// Works on the point until nobody waits for a look that began later.
+async fn hold(ajar: &Ajar, point: &ResourceId, mut lease: Held<'_>) -> Result<Brought, AccessError> {
     let started = ajar.ports.clock.now();
+    if lease.was_abandoned() {
+        // Its holder died or hangs, perhaps with a write on its way.
+        look_again(ajar, point, lease.now()).await?;
+    }
     let mut seen = Vec::new();
     loop {
-        let Some(mut lease) = found.take().await? else { return Ok(Outcome::Busy.into()) };
-        if lease.was_abandoned() {
-            // Its holder died or hangs, perhaps with a write on its way.
-            look_again(ajar, point, lease.now()).await?;
-        }
-        let (done_for, now) = match work(ajar, point, &mut lease, started).await {
-            Ok(Worked { next: Next::Rest { desired, now, seen: now_seen }, read_back }) => {
-                lease.free_with(read_back).await?;
-                seen.extend(now_seen);
-                (desired, now)
-            }
-            Ok(Worked { next: Next::Later(wait), read_back }) => {
-                lease.free_with(read_back).await?;
-                return Ok(Outcome::Later(wait).into());
-            }
+        let worked = match work(ajar, point, &mut lease, started).await {
+            Ok(worked) => worked,
             Err(error) => {
                 lease.free().await;
                 return Err(error);
             }
         };
-        // What arrived between the last read and the freeing found the lease held and waits for a second;
-        // looking once more saves it the wait.
-        let wanted = point::read(ajar, point).await?.desired(ajar);
-        if without_ended(wanted, now) == without_ended(*done_for, now) {
-            return Ok(Brought { outcome: Outcome::Clean, seen });
+        if let Next::Rest { now, .. } = &worked.next {
+            lease.note_clean(*now);
         }
+        let freed = lease.free_with(worked.read_back).await?;
+        let outcome = match worked.next {
+            Next::Rest { seen: now_seen, .. } => {
+                seen.extend(now_seen);
+                Outcome::Clean
+            }
+            Next::Later(wait) => Outcome::Later(wait),
+        };
+        // Whoever came in vain meanwhile relies on a look that begins now.
+        lease = match freed {
+            Freed::Yes => return Ok(Brought { outcome, seen }),
+            Freed::Awaited(held) => held,
+        };
         if ajar.ports.clock.now().duration_since(started) > LONGEST_HOLD {
-            return Ok(Outcome::Later(SignedDuration::ZERO).into());
+            lease.free().await;
+            return Ok(Brought { outcome: Outcome::Later(SignedDuration::ZERO), seen });
         }
-        found = lease::find(ajar, point).await?;
     }
 }
 
@@ -132,9 +179,8 @@ struct Worked {
 }
 
 enum Next {
-    /// Read back clean for this desired state at this moment, which holds the changes that these due rows guard.
+    /// Read back clean for this moment and for rows that hold the changes that these due rows guard.
     Rest {
-        desired: Box<Desired>,
         now: Timestamp,
         seen: Vec<DueRef>,
     },
@@ -145,13 +191,6 @@ impl From<Next> for Worked {
     fn from(next: Next) -> Worked {
         Worked { next, read_back: None }
     }
-}
-
-/// The desired state without what had ended at `now`: that is shut, and whether it was recorded as seen shut makes no
-/// difference.
-fn without_ended(mut desired: Desired, now: Timestamp) -> Desired {
-    desired.grants.retain(|grant| now < grant.end);
-    desired
 }
 
 async fn work(
@@ -202,7 +241,7 @@ async fn work(
             Err(AzureError::NotFound(_)) => {
                 tracing::warn!(%point, "an enforcement point does not exist any more");
                 settle::settle(ajar, point, &rows, now, &[]).await?;
-                return Ok(Next::Rest { desired: Box::new(desired), now, seen: rows.guards() }.into());
+                return Ok(Next::Rest { now, seen: rows.guards() }.into());
             }
             Err(error) => return Err(error.into()),
         };
@@ -241,7 +280,7 @@ async fn work(
             } else if let Some(wait) = opens_soon(&rows, now) {
                 Next::Later(wait)
             } else {
-                Next::Rest { desired: Box::new(desired), now, seen: rows.guards() }
+                Next::Rest { now, seen: rows.guards() }
             };
             return Ok(Worked { next, read_back });
         }

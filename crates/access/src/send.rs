@@ -4,13 +4,25 @@ use crate::Ajar;
 use crate::ports::bus::{Message, Queue, ReconcileMessage, RequestMessage};
 use crate::request_id::RequestId;
 use ajar_network::resource_id::ResourceId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-/// Sends word that `point` is to be brought to its desired state, now or at `at`.
-pub(crate) async fn send_reconcile(ajar: &Ajar, point: &ResourceId, at: Option<Timestamp>) {
-    let message = ReconcileMessage { point: point.clone(), attempt: 0 };
-    send_at(ajar, Queue::Reconcile, &message, at).await;
+/// How long before a start or end its message has to be sent for a look at that moment to have seen what it is about,
+/// whoever took it: clocks differ by seconds.
+const WELL_BEFORE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Sends word that `point` is to be brought to its desired state now.
+pub(crate) async fn send_reconcile(ajar: &Ajar, point: &ResourceId) {
+    let message = ReconcileMessage { point: point.clone(), moment: None, attempt: 0 };
+    send_at(ajar, Queue::Reconcile, &message, None).await;
+}
+
+/// Sends word that `point` is to be brought to its desired state at `at`, for what is written there by now: something
+/// starts or ends then.
+pub(crate) async fn send_reconcile_at(ajar: &Ajar, point: &ResourceId, at: Timestamp) {
+    let moment = (ajar.ports.clock.now() + WELL_BEFORE <= at).then_some(at);
+    let message = ReconcileMessage { point: point.clone(), moment, attempt: 0 };
+    send_at(ajar, Queue::Reconcile, &message, Some(at)).await;
 }
 
 /// Sends word that `request` is to be looked at, now or at `at`: decided, opened or reminded of.

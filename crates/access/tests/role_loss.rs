@@ -183,3 +183,14 @@ async fn whoever_is_excluded_through_a_group_that_gives_a_role_is_let_off_and_ot
     // She may read now; there is no policy.
     assert!(matches!(read().await, Err(AccessError::NotFound(_))));
 }
+
+#[tokio::test]
+async fn a_permission_taken_out_of_a_role_lets_nobody_in_half_a_minute_later() {
+    let world = World::new();
+    world.protect("web-1", json!({})).await;
+    let request = ask(&world).await.unwrap();
+    world.azure.roles.define("request", &["Microsoft.Compute/virtualMachines/read"]);
+    world.pass(SignedDuration::from_secs(30)).await;
+    assert_eq!(seen(&world, &request).await.status, Status::Denied);
+    assert!(!world.azure.allows(ADA, WEB_1, 22));
+}

@@ -1,7 +1,9 @@
 //! `access`: how soon a granted port is open and an ended one shut, in the whole stack: the packaged executable
 //! in the local Functions host, Azurite, and a simulated Azure Resource Manager with a latency of 150 ms.
+//!
+//! `access [PLOT]` measures everything and draws it; `access GRANTS/NSGS...` measures some of it only.
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +12,8 @@
     reason = "a benchmark that cannot be carried out ends"
 )]
 
+mod effort;
+mod invocation;
 mod plot;
 
 use azure_simulator::Packet;
@@ -50,24 +54,40 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 #[tokio::main]
 async fn main() {
-    let plot = std::env::args().nth(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (wanted, plot): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| is_case(argument));
     println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     println!(
         "| grants | NSGs | begin | accepted within, s | open p50, ms | open p99, ms | close p50, ms | close p99, ms | writes to open | bar (6 M) | writes to close | bar (2 M) |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut bars = Vec::new();
-    for (grants, nsgs) in [(1, 1), (100, 1), (100, 10), (100, 100)] {
-        measure(grants, nsgs, Start::AtOnce, &mut bars).await;
+    for (grants, nsgs, begin) in CASES {
+        if wanted.is_empty() || wanted.iter().any(|case| **case == format!("{grants}/{nsgs}")) {
+            measure(grants, nsgs, begin, &mut bars).await;
+        }
     }
-    for nsgs in [1, 10, 100] {
-        measure(1000, nsgs, Start::Together, &mut bars).await;
-    }
-    if let Some(path) = plot {
+    if let Some(path) = plot.first().filter(|_| wanted.is_empty()) {
         let title =
             "Open after acceptance or start (blue), shut after the end (green): median / 99th percentile";
         std::fs::write(path, plot::svg(title, &bars)).unwrap();
     }
+}
+
+/// What is measured: grants, NSGs, and when they begin.
+const CASES: [(usize, usize, Start); 7] = [
+    (1, 1, Start::AtOnce),
+    (100, 1, Start::AtOnce),
+    (100, 10, Start::AtOnce),
+    (100, 100, Start::AtOnce),
+    (1000, 1, Start::Together),
+    (1000, 10, Start::Together),
+    (1000, 100, Start::Together),
+];
+
+fn is_case(argument: &str) -> bool {
+    let (grants, nsgs) = argument.split_once('/').unwrap_or_default();
+    !grants.is_empty() && grants.bytes().chain(nsgs.bytes()).all(|byte| byte.is_ascii_digit())
 }
 
 async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) {
@@ -94,10 +114,18 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
         azure.switches_mut().read_latency_ms = ARM_LATENCY_MS;
         azure.switches_mut().write_latency_ms = ARM_LATENCY_MS;
     });
+    if (grants, nsgs) == (100, 10) {
+        let each = invocation::cost(&stack, nsgs).await;
+        eprintln!(
+            "an invocation of reconcile that finds all as it should be: {} µs of CPU time",
+            each.as_micros()
+        );
+    }
 
+    let (cpu, invoked) = (effort::cpu_times(), effort::invocations(&stack.log()));
     // Long enough that everything is open before the first one ends.
     let seconds = 10 + grants / 25;
-    let before = stack.writes().len();
+    let before = stack.write_count();
     let asking = Instant::now();
     let start = Timestamp::now() + SignedDuration::from_secs(15 + i64::try_from(grants / 20).unwrap());
     let start = Timestamp::from_second(start.as_second()).unwrap();
@@ -127,18 +155,18 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
     }
     let mut accepted_within = None;
     let started = Instant::now();
-    let mut written = usize::MAX;
+    let mut written = u64::MAX;
     while cases.len() < grants || cases.iter().any(|case: &Case| case.opened.is_none()) {
         assert!(started.elapsed() < PATIENCE, "not open in time\n{}", stack.log());
         while let Some(case) = asked.try_join_next() {
             cases.push(case.unwrap());
-            written = usize::MAX;
+            written = u64::MAX;
         }
         if cases.len() == grants {
             accepted_within.get_or_insert(asking.elapsed());
         }
         // Only a write to Azure opens anything.
-        let now = stack.writes().len();
+        let now = stack.write_count();
         if now != written {
             written = now;
             for case in cases.iter_mut().filter(|case| case.opened.is_none()) {
@@ -152,7 +180,8 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
         }
         tokio::time::sleep(GLANCE).await;
     }
-    let opening = stack.writes().len() - before;
+    let opening = stack.write_count() - before;
+    let (cpu_open, invoked_open) = (effort::cpu_times(), effort::invocations(&stack.log()));
 
     let mut ends = Vec::new();
     for case in &cases {
@@ -165,12 +194,12 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
             }
         });
     }
-    let before = stack.writes().len();
+    let before = stack.write_count();
     let started = Instant::now();
-    let mut written = usize::MAX;
+    let mut written = u64::MAX;
     while cases.iter().any(|case| case.shut.is_none()) {
         assert!(started.elapsed() < PATIENCE, "not shut in time\n{}", stack.log());
-        let now = stack.writes().len();
+        let now = stack.write_count();
         if now != written {
             written = now;
             for (case, end) in cases.iter_mut().zip(&ends).filter(|(case, _)| case.shut.is_none()) {
@@ -181,7 +210,7 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
         }
         tokio::time::sleep(GLANCE).await;
     }
-    let closing = stack.writes().len() - before;
+    let closing = stack.write_count() - before;
     let opened: Vec<Duration> = cases.iter().filter_map(|case| case.opened).collect();
     let shut: Vec<Duration> = cases.iter().filter_map(|case| case.shut).collect();
     let within = accepted_within.unwrap_or_default().as_secs_f64();
@@ -194,6 +223,16 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
         percentile(&shut, 99),
         6 * nsgs,
         2 * nsgs,
+    );
+    eprintln!(
+        "until all were open: CPU, s: {}; invocations: {}",
+        effort::spent(&cpu, &cpu_open),
+        effort::more(&invoked, &invoked_open)
+    );
+    eprintln!(
+        "from then on until all were shut: CPU, s: {}; invocations: {}",
+        effort::spent(&cpu_open, &effort::cpu_times()),
+        effort::more(&invoked_open, &effort::invocations(&stack.log()))
     );
     for (what, figures, colour) in [("open", &opened, "#1f77b4"), ("shut", &shut, "#2ca02c")] {
         bars.push(Bar {

@@ -91,16 +91,18 @@ pub(super) struct Known {
 /// The call of this key, if it was made within the time that such calls are known.
 pub(super) async fn find(ajar: &Ajar, key: &Key) -> Result<Option<Known>, AccessError> {
     let now = ajar.ports.clock.now();
-    for day in [now, earlier(now, KEPT)] {
-        let partition = key.partition(day);
-        let Some(row) = ajar.ports.store.get(Table::Idempotency, &partition, &key.row).await? else {
-            continue;
-        };
-        let found = stored::<FirstAnswer>(&row)?;
-        let is_over = now.duration_since(found.content.at) >= key.kept;
-        return Ok(Some(Known { answer: found.content, is_over, partition, etag: found.etag }));
-    }
-    Ok(None)
+    let partitions = [key.partition(now), key.partition(earlier(now, KEPT))];
+    let [today, yesterday] =
+        partitions.each_ref().map(|partition| ajar.ports.store.get(Table::Idempotency, partition, &key.row));
+    let (today, yesterday) = futures::try_join!(today, yesterday)?;
+    let Some((row, partition)) =
+        [today, yesterday].into_iter().zip(partitions).find_map(|(row, partition)| Some((row?, partition)))
+    else {
+        return Ok(None);
+    };
+    let found = stored::<FirstAnswer>(&row)?;
+    let is_over = now.duration_since(found.content.at) >= key.kept;
+    Ok(Some(Known { answer: found.content, is_over, partition, etag: found.etag }))
 }
 
 /// Keeps a call, in the place of an earlier one that is over.

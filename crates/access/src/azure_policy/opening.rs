@@ -10,7 +10,7 @@ use crate::Ajar;
 use crate::error::AccessError;
 use crate::history;
 use crate::life_cycle::Status;
-use crate::permission::{Action, Subject};
+use crate::permission::{self, Action, Subject};
 use crate::policy::{JitPolicy, parse_vm};
 use crate::ports::identity::Caller;
 use crate::ports::store::StoreError;
@@ -18,6 +18,7 @@ use crate::request::AccessRequest;
 use crate::request_id::RequestId;
 use crate::submit;
 use ajar_network::resource_id::ResourceId;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// How often an initiate looks again when a repeat of it is under way at the same time.
@@ -52,9 +53,10 @@ pub async fn initiate(
 ) -> Result<AzureRequest, AccessError> {
     check_policy(ajar, caller, address, Action::Initiate).await?;
     let scope = address.scope();
-    let policies = policies(ajar, caller, address, body).await?;
     let key = Key::of(caller, address, body, circumstances)?;
-    let mut known = first_answer::find(ajar, &key).await?;
+    let (policies, known) =
+        futures::join!(policies(ajar, caller, address, body), first_answer::find(ajar, &key));
+    let (policies, mut known) = (policies?, known?);
     for _ in 0..ATTEMPTS {
         let is_repeat = known.as_ref().is_some_and(|known| !known.is_over);
         let first = match &known {
@@ -88,9 +90,9 @@ pub async fn initiate(
                 Err(error) => return Err(error.into()),
             }
         }
-        let requests = submit_all(ajar, caller, &wanted, is_repeat).await?;
-        first_answer::clear(ajar, &key).await;
-        return Ok(shown(caller, &first, body, &requests));
+        let submitting = submit_all(ajar, caller, &wanted, is_repeat);
+        let (requests, ()) = futures::join!(submitting, first_answer::clear(ajar, &key));
+        return Ok(shown(caller, &first, body, &requests?));
     }
     Err(StoreError::Conflict.into())
 }
@@ -102,7 +104,9 @@ async fn policies(
     address: &PolicyAddress,
     body: &InitiateBody,
 ) -> Result<Vec<JitPolicy>, AccessError> {
-    let resource = resource::read(ajar, address).await?.ok_or_else(|| resource::no_such(address))?.content;
+    let (resource, mut read) =
+        futures::join!(resource::read(ajar, address), policies_ahead(ajar, caller, address, body));
+    let resource = resource?.ok_or_else(|| resource::no_such(address))?.content;
     if body.virtual_machines.is_empty() || body.virtual_machines.len() > MOST_VMS {
         return Err(AccessError::invalid(
             "virtualMachines",
@@ -124,9 +128,41 @@ async fn policies(
         }
         vms.push(vm);
     }
-    let scope = address.scope();
-    let subjects = vms.iter().map(|vm| Subject { vm, policy: Some(&scope) });
-    do_all(subjects.map(|subject| submit::authorised_policy(ajar, caller, subject)).collect()).await
+    let scope = &address.scope();
+    let policies = vms.iter().map(|vm| {
+        let ahead = read.remove(vm);
+        async move {
+            match ahead {
+                Some(policy) => policy,
+                None => submit::authorised_policy(ajar, caller, Subject { vm, policy: Some(scope) }).await,
+            }
+        }
+    });
+    do_all(policies.collect()).await
+}
+
+/// The same for what the body names in the resource's own group, where the caller may ask, while it is not known yet
+/// whether the resource lists it: the store is asked for both at once.
+async fn policies_ahead(
+    ajar: &Ajar,
+    caller: &Caller,
+    address: &PolicyAddress,
+    body: &InitiateBody,
+) -> BTreeMap<ResourceId, Result<JitPolicy, AccessError>> {
+    let is_there = |vm: &ResourceId| {
+        permission::resource_group_scope(vm)
+            .is_ok_and(|group| group.eq_ignore_ascii_case(&address.group_scope()))
+    };
+    let named = body.virtual_machines.iter().take(MOST_VMS);
+    let vms: BTreeSet<ResourceId> =
+        named.filter_map(|written| parse_vm("id", &written.id).ok()).filter(is_there).collect();
+    let scope = &address.scope();
+    let read = vms.into_iter().map(|vm| async move {
+        let subject = Subject { vm: &vm, policy: Some(scope) };
+        let policy = submit::authorised_policy(ajar, caller, subject).await;
+        Ok((vm, policy))
+    });
+    do_all(read.collect()).await.unwrap_or_default().into_iter().collect()
 }
 
 /// Whether all that exists of an earlier call is still on its way to being open, or open.

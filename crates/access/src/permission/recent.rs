@@ -30,6 +30,11 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         self.lock().get(key).filter(|(begun, _)| is_fresh(*begun, now)).map(|(_, value)| Arc::clone(value))
     }
 
+    /// What was read last, however long ago: a hint at what to read again.
+    pub(super) fn last(&self, key: &K) -> Option<Arc<V>> {
+        self.lock().get(key).map(|(_, value)| Arc::clone(value))
+    }
+
     /// Keeps what was read; `begun` is the moment before the read, `now` the present one.
     pub(super) fn keep(&self, key: K, begun: Timestamp, now: Timestamp, value: V) -> Arc<V> {
         let value = Arc::new(value);

@@ -53,6 +53,10 @@ pub struct RequestMessage {
 pub struct ReconcileMessage {
     /// Resource id of the enforcement point.
     pub point: ajar_network::resource_id::ResourceId,
+    /// The start or end that it was sent for well before: a clean read-back for this moment or a later one has done what
+    /// it comes for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Timestamp>,
     /// How often this work has been tried before; 0 at first.
     #[serde(default)]
     pub attempt: u32,

@@ -1,6 +1,6 @@
-//! The recent ARM requests, for tests that count writes.
+//! The recent ARM requests, and how many writes each resource was asked for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -28,21 +28,41 @@ pub struct LogEntry {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct RequestLog(VecDeque<LogEntry>);
+pub(crate) struct RequestLog {
+    recent: VecDeque<LogEntry>,
+    /// By the resource's id in lower case; never forgotten, however many requests come.
+    writes: BTreeMap<String, u64>,
+}
 
 impl RequestLog {
     pub(crate) fn note(&mut self, entry: LogEntry) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
+        if !["GET", "HEAD"].contains(&entry.method.as_str())
+            && let Some(resource) = top_level(&entry.path)
+        {
+            *self.writes.entry(resource).or_default() += 1;
         }
-        self.0.push_back(entry);
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(entry);
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &LogEntry> {
-        self.0.iter()
+        self.recent.iter()
+    }
+
+    pub(crate) fn writes(&self) -> &BTreeMap<String, u64> {
+        &self.writes
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.recent.clear();
     }
+}
+
+/// The id of the resource that a path is about or below, in lower case: `/subscriptions/S/resourceGroups/G/providers/N/K/R`.
+fn top_level(path: &str) -> Option<String> {
+    let path = path.to_ascii_lowercase();
+    let segments: Vec<&str> = path.split('/').take(9).collect();
+    (segments.len() == 9 && segments.get(5) == Some(&"providers")).then(|| segments.join("/"))
 }

@@ -1,6 +1,6 @@
 //! The state machine: one request in, one reaction out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +161,12 @@ impl Simulator {
     /// The recent ARM requests, oldest first.
     pub fn log(&self) -> impl Iterator<Item = &LogEntry> {
         self.log.entries()
+    }
+
+    /// How many writes (everything but GET and HEAD, refused ones too) each resource was asked for since the start, its
+    /// children's among them: by its id in lower case. Other than [`Simulator::log`] it forgets nothing.
+    pub fn writes(&self) -> &BTreeMap<String, u64> {
+        self.log.writes()
     }
 
     /// Takes what has changed since the last call: what Event Grid would have delivered.

@@ -365,3 +365,24 @@ fn events_say_who_did_what_and_come_late_doubled_and_out_of_order_by_seed() {
     let (again, rest) = run(60_000, 1.0);
     assert_eq!([again, rest].concat(), all, "the seed decides");
 }
+
+#[test]
+fn writes_are_counted_by_resource_whatever_the_log_forgets() {
+    let mut azure = Machine::new();
+    let group = network("networkSecurityGroups/web-nsg");
+    for number in 0..3 {
+        let body = rule(json!({ "priority": 1000 + number }));
+        assert_eq!(azure.put(&format!("{group}/securityRules/r{number}"), body).status, StatusCode::CREATED);
+    }
+    azure.delete(&format!(
+        "{}/securityRules/r0",
+        group.to_uppercase().replace("/SUBSCRIPTIONS", "/subscriptions")
+    ));
+    for _ in 0..10_001 {
+        azure.get(&group);
+    }
+    assert!(azure.azure.log().all(|entry| entry.method == "GET"), "the log has forgotten the writes");
+    let counted: Vec<(&str, u64)> =
+        azure.azure.writes().iter().map(|(id, count)| (id.as_str(), *count)).collect();
+    assert_eq!(counted, [(group.to_lowercase().as_str(), 4)]);
+}
