@@ -171,7 +171,7 @@ async fn run(racer: Racer, ajar: &Ajar, request: &AccessRequest) -> Fared {
             Fared::Extended(extend(ajar, &user("bob"), &request.id, &input).await)
         }
         Racer::Expiry => {
-            while reconcile::reconcile(ajar, &nsg("web-nsg")).await.unwrap() == Outcome::Busy {}
+            while matches!(reconcile::reconcile(ajar, &nsg("web-nsg")).await.unwrap(), Outcome::Busy(_)) {}
             Fared::Done
         }
         Racer::Message => {
