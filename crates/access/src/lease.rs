@@ -386,8 +386,8 @@ mod tests {
     }
 
     /// Comes while somebody holds it, and leaves word.
-    async fn come_in_vain(ajar: &Ajar, point: &ResourceId) -> Option<Timestamp> {
-        find(ajar, point).await.unwrap().leave_word().await.unwrap()
+    async fn come_in_vain(ajar: &Ajar, point: &ResourceId) -> Result<Option<Timestamp>, AccessError> {
+        find(ajar, point).await?.leave_word().await
     }
 
     #[tokio::test]
@@ -455,16 +455,16 @@ mod tests {
     async fn the_first_who_comes_in_vain_comes_back_for_all_and_the_holder_looks_once_more() {
         let (world, point) = (World::new(), nsg("web-nsg"));
         let mut held = take(&world.ajar, &point).await.unwrap().unwrap();
-        let back = come_in_vain(&world.ajar, &point).await;
+        let back = come_in_vain(&world.ajar, &point).await.unwrap();
         assert_eq!(back, Some(world.ajar.ports.clock.now() + COME_BACK));
-        assert_eq!(come_in_vain(&world.ajar, &point).await, None);
+        assert_eq!(come_in_vain(&world.ajar, &point).await.unwrap(), None);
         // Word that others left is no reason to believe that somebody took the lease over.
         let now = held.now() + SignedDuration::from_secs(1);
         held.before_write(now).await.unwrap();
         let Freed::Awaited(held) = held.free_with(None).await.unwrap() else { panic!("somebody waits") };
         assert!(take(&world.ajar, &point).await.unwrap().is_none(), "it is still held");
         // Who comes now may have changed what the look that begins now has read by then.
-        assert!(come_in_vain(&world.ajar, &point).await.is_some());
+        assert!(come_in_vain(&world.ajar, &point).await.unwrap().is_some());
         let Freed::Awaited(held) = held.free_with(None).await.unwrap() else { panic!("somebody waits") };
         assert!(matches!(held.free_with(None).await.unwrap(), Freed::Yes));
         assert!(take(&world.ajar, &point).await.unwrap().is_some());
@@ -474,12 +474,16 @@ mod tests {
     async fn who_comes_back_while_it_is_held_still_leaves_word_again() {
         let (world, point) = (World::new(), nsg("web-nsg"));
         let _dead = take(&world.ajar, &point).await.unwrap().unwrap();
-        assert!(come_in_vain(&world.ajar, &point).await.is_some());
+        assert!(come_in_vain(&world.ajar, &point).await.unwrap().is_some());
         world.clock.advance(COME_BACK);
-        assert!(come_in_vain(&world.ajar, &point).await.is_some());
+        assert!(come_in_vain(&world.ajar, &point).await.unwrap().is_some());
         world.clock.advance(LENGTH);
         let now = world.ajar.ports.clock.now();
-        assert_eq!(come_in_vain(&world.ajar, &point).await, Some(now), "it has run out: come at once");
+        assert_eq!(
+            come_in_vain(&world.ajar, &point).await.unwrap(),
+            Some(now),
+            "it has run out: come at once"
+        );
     }
 
     #[tokio::test]
