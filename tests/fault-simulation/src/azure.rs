@@ -1,7 +1,7 @@
 //! Azure Resource Manager as one instance reaches it: requests to the simulated Azure, and their answers read as
 //! `ajar-arm` reads them.
 
-use crate::estate::SUBSCRIPTION;
+use crate::estate::{AJAR_OBJECT, SUBSCRIPTION};
 use crate::mutant::Mutant;
 use crate::world::{Kind, NoAnswer, State, World};
 use ajar_access::ports::azure::{
@@ -204,10 +204,31 @@ impl Azure for Arm {
     }
 
     async fn subscription_estate(&self, _: &str) -> Result<Vec<Value>, AzureError> {
-        Err(AzureError::Rejected {
-            code: "NotSimulated".to_owned(),
-            message: "nobody reads it here".to_owned(),
+        let kinds = [
+            "Microsoft.Compute/virtualMachines",
+            "Microsoft.Network/networkInterfaces",
+            "Microsoft.Network/networkSecurityGroups",
+            "Microsoft.Network/virtualNetworks",
+        ];
+        self.read(move |state| {
+            let mut all = Vec::new();
+            for kind in kinds {
+                let list = read(state, &format!("/subscriptions/{SUBSCRIPTION}/providers/{kind}"))?;
+                all.extend(list["value"].as_array().into_iter().flatten().cloned());
+            }
+            Ok(all)
         })
+        .await
+    }
+
+    async fn resource(&self, id: &ResourceId) -> Result<Value, AzureError> {
+        let id = id.to_string();
+        self.read(move |state| read(state, &id)).await
+    }
+
+    async fn own_object_id(&self) -> Result<Option<String>, AzureError> {
+        // Read from a token that is kept: no call.
+        Ok(Some(AJAR_OBJECT.to_owned()))
     }
 
     async fn network_security_group(&self, nsg: &ResourceId) -> Result<NetworkSecurityGroup, AzureError> {

@@ -7,7 +7,10 @@ use ajar_network::resource_id::ResourceId;
 use serde_json::{Value, json};
 
 pub(crate) const SUBSCRIPTION: &str = "11111111-1111-1111-1111-111111111111";
-const TENANT: &str = "22222222-2222-2222-2222-222222222222";
+pub(crate) const TENANT: &str = "22222222-2222-2222-2222-222222222222";
+
+/// The object id of Ajar's identity.
+pub(crate) const AJAR_OBJECT: &str = "a0000000-0000-4000-8000-000000000099";
 
 /// The people of the estate; the first configures, all may ask.
 pub(crate) const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dan"];
@@ -47,19 +50,60 @@ pub(crate) fn rule(name: &str, priority: u64, access: &str, source: &str, ports:
         "destinationPortRange": ports, "description": "people's own"}})
 }
 
-/// The NSGs on the way to a VM: its subnet's, its interface's, or both.
-pub(crate) fn nsgs_of(script: &Script, vm: usize) -> Vec<usize> {
-    let mut random = Random::new(script.seed, 100 + vm as u64);
-    let count = script.profile.nsgs;
-    let subnet = subnet_nsg(script, subnet_of(vm));
-    let own = (subnet.is_none() || random.chance(40)).then(|| random.below(count as u64) as usize);
-    let mut all: Vec<usize> = subnet.into_iter().chain(own).collect();
-    all.dedup();
-    all
+/// Where the network interface of a VM is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub vm: usize,
+    pub subnet: usize,
+    /// The interface's own NSG.
+    pub own: Option<usize>,
 }
 
-fn subnet_of(vm: usize) -> usize {
-    vm % 2
+impl Place {
+    /// Where it is at first.
+    pub(crate) fn first(script: &Script, vm: usize) -> Place {
+        let mut random = Random::new(script.seed, 100 + vm as u64);
+        let count = script.profile.nsgs;
+        let subnet = vm % 2;
+        let of_subnet = subnet_nsg(script, subnet);
+        let own = (of_subnet.is_none() || random.chance(40)).then(|| random.below(count as u64) as usize);
+        Place { vm, subnet, own: own.filter(|own| Some(*own) != of_subnet) }
+    }
+
+    /// The NSGs on the way: the subnet's, the interface's, or both.
+    pub(crate) fn nsgs(self, script: &Script) -> Vec<usize> {
+        let subnet = subnet_nsg(script, self.subnet);
+        subnet.into_iter().chain(self.own.filter(|own| Some(*own) != subnet)).collect()
+    }
+
+    /// The interface as people write it.
+    pub(crate) fn interface(self) -> Value {
+        let Place { vm: number, subnet, own } = self;
+        let mut properties = json!({"virtualMachine": {"id": vm(number).as_str()}, "primary": true,
+            "ipConfigurations": [{"name": "one", "properties": {"primary": true,
+                "privateIPAddress": format!("10.{subnet}.{}.{}", number / 200, 4 + number % 200),
+                "privateIPAllocationMethod": "Static", "privateIPAddressVersion": "IPv4",
+                "subnet": {"id": format!("{}/subnets/s{subnet}", network())}}}]});
+        if let Some(own) = own {
+            properties["networkSecurityGroup"] = json!({"id": nsg(own)});
+        }
+        json!({"id": nic(number), "type": "Microsoft.Network/networkInterfaces", "name": format!("nic-{number}"),
+            "location": "westeurope", "properties": properties})
+    }
+}
+
+/// The NSGs on the way to a VM at first.
+pub(crate) fn nsgs_of(script: &Script, vm: usize) -> Vec<usize> {
+    Place::first(script, vm).nsgs(script)
+}
+
+/// The id of a VM's network interface.
+pub(crate) fn nic(number: usize) -> String {
+    id("Microsoft.Network/networkInterfaces", &format!("nic-{number}"))
+}
+
+fn network() -> String {
+    id("Microsoft.Network/virtualNetworks", "net")
 }
 
 fn subnet_nsg(script: &Script, subnet: usize) -> Option<usize> {
@@ -70,11 +114,17 @@ fn subnet_nsg(script: &Script, subnet: usize) -> Option<usize> {
 
 /// The estate as the simulator reads it.
 pub(crate) fn estate(script: &Script) -> String {
+    let places: Vec<Place> = (0..script.profile.vms).map(|vm| Place::first(script, vm)).collect();
+    estate_with(script, &places)
+}
+
+/// The same with VMs in these places, nothing else changed.
+pub(crate) fn estate_with(script: &Script, places: &[Place]) -> String {
     let mut all = vec![
         json!({"id": format!("/tenants/{TENANT}"), "type": "Microsoft.Resources/tenants", "name": TENANT}),
         json!({"id": "/providers/Microsoft.Authorization/roleDefinitions/owner", "name": "owner",
             "type": "Microsoft.Authorization/roleDefinitions", "properties": {"permissions": [{"actions": ["*"]}]}}),
-        json!({"id": "a0000000-0000-4000-8000-000000000099", "name": "ajar-identity",
+        json!({"id": AJAR_OBJECT, "name": "ajar-identity",
             "type": "Microsoft.Graph/servicePrincipals", "properties": {"displayName": "Ajar",
             "appId": "b0000000-0000-4000-8000-000000000001"}}),
     ];
@@ -85,7 +135,7 @@ pub(crate) fn estate(script: &Script) -> String {
             "roleDefinitionId": format!("/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/owner"),
             "scope": format!("/subscriptions/{SUBSCRIPTION}")}}));
     };
-    assign(99, "a0000000-0000-4000-8000-000000000099");
+    assign(99, AJAR_OBJECT);
     for number in 0..PEOPLE.len() {
         assign(number, &object_id(number));
     }
@@ -108,7 +158,7 @@ pub(crate) fn estate(script: &Script) -> String {
             "name": format!("nsg-{number}"), "location": "westeurope", "tags": {"owner": "ops"},
             "properties": {"securityRules": rules}}));
     }
-    let network = id("Microsoft.Network/virtualNetworks", "net");
+    let network = network();
     let subnets: Vec<Value> = (0..2)
         .map(|subnet| {
             let mut properties = json!({"addressPrefix": format!("10.{subnet}.0.0/16")});
@@ -120,25 +170,13 @@ pub(crate) fn estate(script: &Script) -> String {
         .collect();
     all.push(json!({"id": network, "type": "Microsoft.Network/virtualNetworks", "name": "net", "location": "westeurope",
         "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/8"]}, "subnets": subnets}}));
-    for number in 0..script.profile.vms {
-        let subnet = subnet_of(number);
-        let nic = id("Microsoft.Network/networkInterfaces", &format!("nic-{number}"));
-        let mut properties = json!({"virtualMachine": {"id": vm(number).as_str()}, "primary": true,
-            "ipConfigurations": [{"name": "one", "properties": {"primary": true,
-                "privateIPAddress": format!("10.{subnet}.{}.{}", number / 200, 4 + number % 200),
-                "privateIPAllocationMethod": "Static", "privateIPAddressVersion": "IPv4",
-                "subnet": {"id": format!("{network}/subnets/s{subnet}")}}}]});
-        let own = nsgs_of(script, number).into_iter().find(|nsg| Some(*nsg) != subnet_nsg(script, subnet));
-        if let Some(own) = own {
-            properties["networkSecurityGroup"] = json!({"id": nsg(own)});
-        }
-        all.push(
-            json!({"id": nic, "type": "Microsoft.Network/networkInterfaces", "name": format!("nic-{number}"),
-            "location": "westeurope", "properties": properties}),
-        );
+    for place in places {
+        let number = place.vm;
+        all.push(place.interface());
         all.push(json!({"id": vm(number).as_str(), "type": "Microsoft.Compute/virtualMachines",
             "name": format!("vm-{number}"), "location": "westeurope",
-            "properties": {"networkProfile": {"networkInterfaces": [{"id": nic}]}}}));
+            "properties": {"vmId": format!("c0000000-0000-4000-8000-{number:012}"),
+                "networkProfile": {"networkInterfaces": [{"id": nic(number)}]}}}));
     }
     Value::Array(all).to_string()
 }

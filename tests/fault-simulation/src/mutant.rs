@@ -34,13 +34,15 @@ pub enum Mutant {
     KeptAllows,
     /// Denies are never written, and said to be.
     NoDenies,
-    /// A revocation's new end is not stored with the grant.
+    /// A revocation's new end, and an extension's, is not stored with the grant.
     LostRevocations,
+    /// What Azure tells of changes is not listened to.
+    IgnoredEvents,
 }
 
 impl Mutant {
     /// Every broken variant.
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 15] = [
         Mutant::HiddenDueRows,
         Mutant::LateDueRows,
         Mutant::KeptDueRows,
@@ -55,5 +57,6 @@ impl Mutant {
         Mutant::KeptAllows,
         Mutant::NoDenies,
         Mutant::LostRevocations,
+        Mutant::IgnoredEvents,
     ];
 }

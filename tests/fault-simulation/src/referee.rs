@@ -4,10 +4,12 @@
 use crate::bus::millis;
 use crate::estate;
 use crate::script::{Action, EXCEPTION, MINUTE, NEIGHBOUR, PORTS, REQUESTERS, STRANGER, Script};
+use crate::world::timestamp;
 use ajar_access::ports::store::Table;
-use azure_simulator::{Packet, Simulator};
+use azure_simulator::{ManualClock, Packet, Simulator};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// After so long without a disturbance everything is as it should be: half a minute until a due row comes up, a minute
 /// until the sweep, a lease that runs out, and one more round of each.
@@ -52,6 +54,8 @@ struct Machine {
     policy: Policy,
     policy_at: u64,
     is_deleted: bool,
+    /// When its interface last got another NSG or address. What was granted before is granted where it was then.
+    moved_at: Option<u64>,
     baseline: Cells<bool>,
     observed: Cells<bool>,
     wrong_since: Cells<Option<u64>>,
@@ -67,6 +71,8 @@ struct Group {
     edited_at: Option<u64>,
     remembered: Option<Value>,
     written_at: Option<u64>,
+    /// Whether a VM was here and moved away: its deny goes, and what was moved for it stays where it is.
+    was_left: bool,
     /// The etag at the last look at packets.
     seen: String,
 }
@@ -104,6 +110,8 @@ pub(crate) struct Referee {
     submissions: Vec<Option<(usize, usize, usize, u64)>>,
     /// Whether tables were emptied.
     is_wiped: bool,
+    /// How often.
+    pub losses: u64,
     /// Whether the requests were among them.
     has_lost_requests: bool,
     /// Whether an edit may meet the packets some seconds after it was made.
@@ -132,6 +140,7 @@ impl Referee {
                     policy: Policy::Off,
                     policy_at: 0,
                     is_deleted: false,
+                    moved_at: None,
                     baseline,
                     observed: baseline,
                     wrong_since: Cells::default(),
@@ -158,6 +167,7 @@ impl Referee {
             requests: BTreeMap::new(),
             submissions,
             is_wiped: false,
+            losses: 0,
             has_lost_requests: false,
             edits_linger: script.profile.operation > 0,
             bound,
@@ -186,6 +196,7 @@ impl Referee {
     /// All tables were emptied, or only `table`.
     pub(crate) fn wiped(&mut self, table: Option<&str>) {
         self.is_wiped = true;
+        self.losses += 1;
         self.has_lost_requests |= table.is_none_or(|table| table == "requests");
         for machine in &mut self.machines {
             let is_shut = |port: &[bool; SOURCES]| !port[3] && !port[4];
@@ -217,6 +228,35 @@ impl Referee {
         self.machines[vm].policy_at = now;
         self.machines[vm].observed = probe(azure, vm);
         self.machines[vm].wrong_since = Cells::default();
+    }
+
+    /// A VM's interface is behind other NSGs or has another address; `pristine` is the estate as if Ajar had never been,
+    /// with the VM there.
+    pub(crate) fn moved(
+        &mut self,
+        now: u64,
+        azure: &mut Simulator,
+        vm: usize,
+        nsgs: Vec<usize>,
+        pristine: &str,
+    ) {
+        let clock = ManualClock::new(timestamp(0));
+        let mut before = Simulator::new(pristine, Arc::new(clock), 0).expect("a sound estate");
+        let machine = &mut self.machines[vm];
+        for left in machine.nsgs.iter().filter(|nsg| !nsgs.contains(nsg)) {
+            self.groups[*left].was_left = true;
+        }
+        machine.nsgs = nsgs;
+        machine.baseline = probe(&mut before, vm);
+        machine.observed = probe(azure, vm);
+        machine.wrong_since = Cells::default();
+        machine.moved_at = Some(now);
+        machine.policy_at = now;
+    }
+
+    /// Looks at the packets of a VM again.
+    pub(crate) fn observe(&mut self, azure: &mut Simulator, vm: usize) {
+        self.machines[vm].observed = probe(azure, vm);
     }
 
     pub(crate) fn accepted(&mut self, now: u64, id: &str) {
@@ -329,12 +369,21 @@ impl Referee {
         self.granting(cell).any(|asked| asked.window.is_some_and(|(start, end)| start <= now && now < end))
     }
 
-    /// Whether a request whose access was seen open a minute after its start lets this packet in at `now`, and still
-    /// does when clocks differ.
+    /// Whether what lets a packet in was granted where the VM is no more.
+    fn is_granted_before_move(&self, cell: (usize, usize, usize), now: u64) -> bool {
+        let Some(moved) = self.machines[cell.0].moved_at else { return false };
+        // Whoever decides may have read the policy before it followed the VM.
+        let settled = moved + self.bound;
+        self.granting(cell).any(|asked| {
+            asked.window.is_some_and(|(start, end)| start <= now && now < end && start <= settled)
+        })
+    }
+
+    /// Whether a request whose access was seen open lets this packet in at `now`, and still does when clocks differ.
     fn is_session(&self, cell: (usize, usize, usize), now: u64) -> bool {
         let lives = |asked: &Asked| {
             let (start, end) = asked.window?;
-            Some(start + MINUTE <= now && now + SKEW < end.min(asked.sure_until))
+            Some(start <= now && now + SKEW < end.min(asked.sure_until))
         };
         self.granting(cell).any(|asked| asked.status == "Active" && lives(asked) == Some(true))
     }
@@ -373,7 +422,11 @@ impl Referee {
             Policy::On { exception: true, .. } if source == 5 => baseline().filter(|open| *open),
             Policy::On { .. } => {
                 let granted = self.is_granted((number, port, source), now);
-                if granted && self.is_wiped { None } else { Some(granted) }
+                if granted && (self.is_wiped || self.is_granted_before_move((number, port, source), now)) {
+                    None
+                } else {
+                    Some(granted)
+                }
             }
         }
     }
@@ -547,9 +600,11 @@ impl Referee {
         if now < self.last_write + 10 * MINUTE {
             self.fail(now, || "(7) Ajar still writes to Azure although nothing changes any more".to_owned());
         }
+        let has_marker = rows.contains_key(&("cursors", "store".to_owned(), "marker".to_owned()));
         for ((table, partition, row), (_, document)) in rows {
             let is_left = match *table {
-                "due" => true,
+                // Emptied, and JIT not turned on since: only what is past its described end is shut.
+                "due" => has_marker,
                 "grants" => row.starts_with("g_"),
                 "points" => row == "lease" && is_held(document, now),
                 _ => false,
@@ -577,7 +632,10 @@ impl Referee {
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .map(|rule| format!("{} at {}", rule["name"], rule["properties"]["priority"]))
+                    .map(|rule| match group.was_left {
+                        true => rule["name"].to_string(),
+                        false => format!("{} at {}", rule["name"], rule["properties"]["priority"]),
+                    })
                     .collect()
             };
             let Some(json) = azure.resource(&estate::nsg(number)) else { continue };

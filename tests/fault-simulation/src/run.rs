@@ -18,9 +18,11 @@ use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
 use ajar_access::request::RequestInput;
 use ajar_access::request_id::RequestId;
 use ajar_access::template::Templates;
-use ajar_access::{Ajar, Chains, Settings, close, configure, extend, history, message, submit, sweep};
+use ajar_access::{
+    Ajar, Chains, Settings, close, configure, event_message, extend, history, message, submit, sweep,
+};
 use ajar_network::plan::DeploymentName;
-use azure_simulator::Request;
+use azure_simulator::{Reaction, Request};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -82,6 +84,8 @@ const FUNCTION_TIMEOUT: u64 = 5 * MINUTE;
 /// came is kept for an hour.
 const CALM: u64 = 95 * MINUTE;
 const TICK: u64 = 5_000;
+/// How long until a message that failed is handed out again.
+const REDELIVERY: u64 = 20_000;
 /// Far more events than any run has.
 const MOST_EVENTS: u64 = 5_000_000;
 
@@ -195,6 +199,7 @@ impl Run {
                     let mut state = self.world.lock();
                     effect(&mut state);
                 }
+                Event::Signal if script.profile.events => {}
                 Event::Signal => {
                     let edited = self.world.lock().referee.edited();
                     for nsg in edited {
@@ -204,6 +209,7 @@ impl Run {
                 }
             }
             self.poll_ready();
+            self.world.lock().tell_of_changes();
         }
         self.world
             .lock()
@@ -300,6 +306,16 @@ impl Run {
                 let request: RequestMessage = serde_json::from_str(&body).expect("what Ajar sent");
                 message::on_request_message(&ajar, request).await;
             }),
+            Queue::VmEvents => {
+                let world = self.world.clone();
+                Box::pin(async move {
+                    if event_message::on_event_message(&ajar, body.as_bytes()).await.is_err() && tries < 9 {
+                        let mut state = world.lock();
+                        let at = state.now + REDELIVERY;
+                        state.plan(at, Event::Deliver { queue, body, tries: tries + 1 });
+                    }
+                })
+            }
             _ => Box::pin(async move {
                 let point: ReconcileMessage = serde_json::from_str(&body).expect("what Ajar sent");
                 message::on_reconcile_message(&ajar, point).await;
@@ -336,7 +352,7 @@ impl Run {
             }
             Action::Revoke { nth } => self.revoke(script, number, nth),
             Action::Extend { nth, minutes } => self.extend(script, number, nth, minutes),
-            other => self.elsewhere(&other),
+            other => self.elsewhere(script, &other),
         }
     }
 
@@ -347,12 +363,13 @@ impl Run {
             return self.world.lock().plan(later, Event::Person(number));
         };
         self.administered.lock().expect("nobody panics with it").insert(vm, number);
-        {
+        let losses = {
             let mut state = self.world.lock();
             let now = state.now;
             state.tell(|| format!("alice: {action:?}"));
             state.referee.policy(now, vm, Policy::Unknown);
-        }
+            state.referee.losses
+        };
         let (world, administered) = (self.world.clone(), Arc::clone(&self.administered));
         let work = async move {
             let caller = estate::caller("alice");
@@ -377,6 +394,8 @@ impl Run {
             state.tell(|| format!("alice is answered about vm-{vm}: {}", told(&answered)));
             administered.lock().expect("nobody panics with it").remove(&vm);
             match answered {
+                // Tables were emptied while it was written: it may have been among what was lost.
+                Ok(_) if state.referee.losses > losses => {}
                 Ok(_) => state.referee.policy(now, vm, policy),
                 Err(AccessError::NotFound(_)) if policy == Policy::Off => {
                     state.referee.policy(now, vm, policy)
@@ -491,7 +510,7 @@ impl Run {
     }
 
     /// What people do without Ajar.
-    fn elsewhere(&mut self, action: &Action) {
+    fn elsewhere(&mut self, script: &Script, action: &Action) {
         let mut state = self.world.lock();
         state.tell(|| format!("people: {action:?}"));
         let now = state.now;
@@ -517,7 +536,11 @@ impl Run {
                 let gone = Request::new(Method::DELETE, &target(id.as_str()));
                 let _ = state.azure.handle_as("alice", &gone);
                 state.referee.deleted(vm);
-                let body = json!({"location": json["location"], "properties": json["properties"]});
+                let mut body = json!({"location": json["location"], "properties": json["properties"]});
+                // Azure gives each VM another.
+                if let Some(properties) = body["properties"].as_object_mut() {
+                    properties.remove("vmId");
+                }
                 let again = Request::new(Method::PUT, &target(id.as_str())).with_json(&body);
                 let effect = move |state: &mut State| {
                     let _ = state.azure.handle_as("alice", &again);
@@ -532,6 +555,39 @@ impl Run {
                 let request = Request::new(Method::DELETE, &target(estate::vm(vm).as_str()));
                 let _ = state.azure.handle_as("alice", &request);
                 state.referee.deleted(vm);
+                if script.profile.events {
+                    // Its interface follows: while that is there it may be given to another VM, with its address.
+                    let request = Request::new(Method::DELETE, &target(&estate::nic(vm)));
+                    let effect = move |state: &mut State| drop(state.azure.handle_as("alice", &request));
+                    // Not before the VM's own deletion is done.
+                    let at = now + 15_000 + mix(script.seed, 20, now) % MINUTE;
+                    state.plan(at, Event::Land(Box::new(effect)));
+                }
+            }
+            Action::MoveVm { vm, nsg, subnet } => {
+                let mut place = state.places[vm];
+                if subnet {
+                    place.subnet = 1 - place.subnet;
+                } else {
+                    place.own = Some(nsg);
+                }
+                if place.nsgs(script).is_empty() {
+                    place.own = Some(nsg);
+                }
+                let request =
+                    Request::new(Method::PUT, &target(&estate::nic(vm))).with_json(&place.interface());
+                let is_gone = state.azure.resource(estate::vm(vm).as_str()).is_none();
+                if is_gone || !is_done(&state.azure.handle_as("alice", &request)) {
+                    return;
+                }
+                state.places[vm] = place;
+                let pristine = estate::estate_with(script, &state.places);
+                let State { referee, azure, .. } = &mut *state;
+                referee.moved(now, azure, vm, place.nsgs(script), &pristine);
+                // Packets meet it when its operation ends.
+                let there = now + script.profile.operation + 1_000;
+                let effect = move |state: &mut State| state.referee.observe(&mut state.azure, vm);
+                state.plan(there, Event::Land(Box::new(effect)));
             }
             Action::Remember { nsg } => {
                 if let Some(json) = state.azure.resource(&estate::nsg(nsg)) {
@@ -642,6 +698,10 @@ fn told<T>(answer: &Result<T, AccessError>) -> String {
         Ok(_) => "done".to_owned(),
         Err(error) => error.log_text(),
     }
+}
+
+fn is_done(reaction: &Reaction) -> bool {
+    matches!(reaction, Reaction::Answer(answer) if answer.status.is_success())
 }
 
 fn rules(state: &mut State, nsg: usize, fits: impl Fn(&str, &Value) -> bool) -> Vec<Value> {

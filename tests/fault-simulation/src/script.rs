@@ -48,6 +48,8 @@ pub enum Action {
     DeleteVm { vm: usize },
     /// A VM is deleted, and made anew under the same name some seconds later.
     ReplaceVm { vm: usize, seconds: u64 },
+    /// A VM's network interface gets another NSG of its own, or goes to the other subnet, where it has another address.
+    MoveVm { vm: usize, nsg: usize, subnet: bool },
     /// All tables are emptied.
     Wipe,
     /// One table is emptied.
@@ -102,6 +104,8 @@ pub struct Profile {
     pub edits: bool,
     pub vms: usize,
     pub nsgs: usize,
+    /// Whether Azure tells Ajar what changes. Without events a message for the NSG follows an edit by hand.
+    pub events: bool,
 }
 
 /// A whole run, before it begins.
@@ -124,6 +128,7 @@ impl Script {
         let chaos = chaos(&mut random);
         let (planned, people_end) = people(&mut random, &profile, &chaos);
         let mut script = Script { seed, profile, chaos, planned, people_end };
+        script.profile.events = Random::new(seed, 17).chance(40);
         if script.profile.edits {
             script.edit_while_ajar_writes();
         }
@@ -131,6 +136,7 @@ impl Script {
         script.later_starts_and_ends();
         script.holder_stands_still();
         script.deny_lands_late();
+        script.vms_move();
         script.planned.sort_by_key(|planned| planned.at);
         script
     }
@@ -204,8 +210,8 @@ impl Script {
         self.planned.extend(extensions);
     }
 
-    /// What a lease is for: whoever holds one stands still until long after it ran out, others open more meanwhile, and
-    /// then it goes on with what it had read.
+    /// What a lease is for: whoever holds one stands still, for some seconds or until long after it ran out, others want
+    /// to open more meanwhile, and then it goes on with what it had read.
     fn holder_stands_still(&mut self) {
         let mut random = Random::new(self.seed, 15);
         if !random.chance(12) {
@@ -213,15 +219,17 @@ impl Script {
         }
         let at = self.people_end + random.between(0, 6 * MINUTE);
         let vm = random.below(self.profile.vms as u64) as usize;
-        let mut submit = |nth: usize, who: usize, at: u64| {
-            let minutes = random.between(6, 14);
-            let action = Action::Submit { nth: ADDED + nth, vm, who, port: PORTS[0], minutes, ahead: 0 };
+        let then = random.between(2_000, 30_000);
+        let minutes = [random.between(6, 14), random.between(6, 14)];
+        let mut submit = |who: usize, at: u64| {
+            let (nth, minutes) = (ADDED + who, minutes[who]);
+            let action = Action::Submit { nth, vm, who, port: PORTS[0], minutes, ahead: 0 };
             self.planned.push(Planned { at, action });
-            random.between(2_000, 30_000)
         };
-        let then = submit(0, 0, at);
-        submit(1, 1, at + then);
-        let millis = random.between(90_000, 200_000);
+        submit(0, at);
+        let is_short = random.chance(50);
+        submit(1, at + if is_short { then % 2_000 } else { then });
+        let millis = if is_short { random.between(2_000, 4_500) } else { random.between(90_000, 200_000) };
         self.planned.push(Planned { at: at + 100, action: Action::StandStill { millis } });
         self.people_end = at + 4 * MINUTE;
     }
@@ -243,6 +251,20 @@ impl Script {
         add(on, Action::Enable { vm, both: false, exception: false });
         add(off, Action::Disable { vm });
         self.people_end = on + 4 * MINUTE;
+    }
+
+    /// VMs move, in runs in which Azure tells of it.
+    fn vms_move(&mut self) {
+        let mut random = Random::new(self.seed, 18);
+        if !self.profile.events || !random.chance(50) {
+            return;
+        }
+        for _ in 0..random.between(1, 3) {
+            let vm = random.below(self.profile.vms as u64) as usize;
+            let nsg = random.below(self.profile.nsgs as u64) as usize;
+            let action = Action::MoveVm { vm, nsg, subnet: random.chance(40) };
+            self.planned.push(Planned { at: random.between(MINUTE, self.people_end), action });
+        }
     }
 
     /// Whether a call at `now` may be struck.
@@ -292,6 +314,7 @@ impl Profile {
             edits: random.chance(50),
             vms,
             nsgs,
+            events: false,
         }
     }
 }

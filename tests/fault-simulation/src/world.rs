@@ -1,5 +1,6 @@
 //! The world of one run: time, what is to happen next, Azure, the tables, and the faults that strike calls.
 
+use crate::estate::{Place, TENANT};
 use crate::mutant::Mutant;
 use crate::random::{Random, mix};
 use crate::referee::Referee;
@@ -7,6 +8,7 @@ use crate::script::{Port, Script};
 use ajar_access::ports::bus::Queue;
 use azure_simulator::{ManualClock, Overlap, Simulator, Switches};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -118,6 +120,10 @@ pub(crate) struct State {
     /// Instances to be killed once the running task pauses.
     pub dying: Vec<usize>,
     pub trace: Option<Vec<String>>,
+    /// Where each VM is.
+    pub places: Vec<Place>,
+    /// How many events Azure has told.
+    told: u64,
 }
 
 impl State {
@@ -130,6 +136,7 @@ impl State {
     ) -> State {
         let epoch: Timestamp = EPOCH.parse().expect("a timestamp");
         let clock = ManualClock::new(epoch);
+        let places = (0..script.profile.vms).map(|vm| Place::first(&script, vm)).collect();
         let mut azure = Simulator::new(estate, Arc::new(clock.clone()), script.seed).expect("a sound estate");
         *azure.switches_mut() = Switches {
             asynchronous: script.profile.operation > 0,
@@ -158,6 +165,38 @@ impl State {
             deaths: BTreeMap::new(),
             dying: Vec::new(),
             trace: traced.then(Vec::new),
+            places,
+            told: 0,
+        }
+    }
+
+    /// Azure tells of what has changed, in its own time: soon or minutes later, now and then twice, in any order.
+    pub(crate) fn tell_of_changes(&mut self) {
+        let changes = self.azure.take_changes();
+        if !self.script.profile.events || self.mutant == Mutant::IgnoredEvents {
+            return;
+        }
+        for change in changes {
+            self.told += 1;
+            let number = self.told;
+            let mut random = Random::new(mix(self.script.seed, 19, number), 0);
+            let body = json!({"id": number.to_string(), "eventType": change.event_type,
+                "subject": &change.resource, "eventTime": change.time.to_string(), "data": {
+                "resourceUri": &change.resource, "operationName": &change.action, "claims": {
+                    "http://schemas.microsoft.com/identity/claims/objectidentifier": &change.caller,
+                    "http://schemas.microsoft.com/identity/claims/tenantid": TENANT}}})
+            .to_string();
+            let is_late = random.chance(8);
+            let soon = random.between(300, 4_000);
+            let first = if is_late { random.between(4_000, 180_000) } else { soon };
+            let again = random.chance(8).then(|| random.between(1, 240_000));
+            for wait in std::iter::once(first).chain(again) {
+                if wait > 4_000 {
+                    self.referee.disturbed(self.now + wait);
+                }
+                let deliver = Event::Deliver { queue: Queue::VmEvents, body: body.clone(), tries: 0 };
+                self.plan(self.now + wait, deliver);
+            }
         }
     }
 
