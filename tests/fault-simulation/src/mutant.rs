@@ -18,8 +18,9 @@ pub enum Mutant {
     NoSecondLook,
     /// A policy that was turned off is gone as soon as the point was seen without it.
     NoSecondLookAfterOff,
-    /// Every lease looks free.
-    FreeLeases,
+    /// There are no leases: each looks free, and every change of one is taken. That it looks free alone does no harm:
+    /// whoever writes more than a second after it took the lease renews it, which names the version that it took.
+    NoLeases,
     /// A holder goes on although its lease was taken over.
     UncheckedLeases,
     /// The store takes every write, whatever version it names.
@@ -48,7 +49,7 @@ impl Mutant {
         Mutant::KeptDueRows,
         Mutant::NoSecondLook,
         Mutant::NoSecondLookAfterOff,
-        Mutant::FreeLeases,
+        Mutant::NoLeases,
         Mutant::UncheckedLeases,
         Mutant::IgnoredEtags,
         Mutant::NoIfMatch,

@@ -35,7 +35,7 @@ impl Store for Tables {
             .call(self.instance, Kind::StoreRead, move |state, _| match state.rows.get(&at) {
                 Some((etag, document)) => {
                     let mut document = document.clone();
-                    if state.mutant == Mutant::FreeLeases && at.2 == "lease" {
+                    if state.mutant == Mutant::NoLeases && at.2 == "lease" {
                         let mut lease: serde_json::Value = serde_json::from_str(&document).expect("JSON");
                         lease["owner"] = "".into();
                         document = lease.to_string();
@@ -129,8 +129,9 @@ fn commit(
             Change::Replace { etag, .. } | Change::Delete { etag, .. } => current.as_ref() == Some(&etag.0),
             Change::Put { .. } => true,
         };
-        let is_unchecked =
-            state.mutant == Mutant::UncheckedLeases && change.row().as_str() == "lease" && current.is_some();
+        let is_unchecked = matches!(state.mutant, Mutant::UncheckedLeases | Mutant::NoLeases)
+            && change.row().as_str() == "lease"
+            && current.is_some();
         if !fits && state.mutant != Mutant::IgnoredEtags && !is_unchecked {
             return Err(StoreError::Conflict);
         }
