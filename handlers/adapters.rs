@@ -70,6 +70,8 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             settings: Settings {
                 deployment: configuration.deployment.name.clone(),
                 subscriptions: configuration.deployment.subscriptions.clone(),
+                management_groups: configuration.deployment.management_groups.clone(),
+                event_namespace: configuration.bus.namespace.split('.').next().map(str::to_owned),
                 remind_before: configuration.deployment.remind_before,
                 templates: templates::read(configuration.deployment.templates.as_deref())?,
             },

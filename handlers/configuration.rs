@@ -29,8 +29,10 @@ pub(crate) struct Configuration {
 pub(crate) struct DeploymentConfiguration {
     /// `AJAR_DEPLOYMENT`: part of every rule's name.
     pub(crate) name: DeploymentName,
-    /// `AJAR_SUBSCRIPTIONS`: GUIDs, separated by commas.
+    /// `AJAR_SUBSCRIPTIONS`: GUIDs, separated by commas. May be left out where there are management groups.
     pub(crate) subscriptions: Vec<String>,
+    /// `AJAR_MANAGEMENT_GROUPS`: names of management groups, separated by commas, whose subscriptions are looked after too.
+    pub(crate) management_groups: Vec<String>,
     /// `AJAR_REMIND_BEFORE`: how long before the end of access people are reminded, ISO 8601, ten minutes by default.
     pub(crate) remind_before: SignedDuration,
     /// `AJAR_TEMPLATES`: a folder of templates instead of the packaged one.
@@ -103,11 +105,17 @@ impl Configuration {
             "a name of 1 to 12 lower-case letters and digits, such as prod",
             |value| DeploymentName::parse(value).ok(),
         );
-        let subscriptions = reader.required(
-            "AJAR_SUBSCRIPTIONS",
-            "the subscriptions to look after: GUIDs, separated by commas",
-            guids,
-        );
+        let management_groups = read_management_groups(&mut reader);
+        let has_groups = management_groups.as_ref().is_some_and(|groups| !groups.is_empty());
+        let subscriptions = if has_groups && reader.optional("AJAR_SUBSCRIPTIONS").is_none() {
+            Some(Vec::new())
+        } else {
+            reader.required(
+                "AJAR_SUBSCRIPTIONS",
+                "the subscriptions to look after: GUIDs, separated by commas",
+                guids,
+            )
+        };
         let tenant =
             reader.required("AJAR_TENANT_ID", "the Entra tenant's id, a GUID", |value| guid(value.trim()));
         let audiences = reader.required(
@@ -134,10 +142,20 @@ impl Configuration {
         let templates = reader.optional("AJAR_TEMPLATES").map(PathBuf::from);
         let front_end = read_front_end(&mut reader);
         let remind_before = read_reminder(&mut reader);
-        match (name, subscriptions, tenant, audiences, store, namespace, identity, front_end, remind_before) {
+        match (
+            name,
+            subscriptions.zip(management_groups),
+            tenant,
+            audiences,
+            store,
+            namespace,
+            identity,
+            front_end,
+            remind_before,
+        ) {
             (
                 Some(name),
-                Some(subscriptions),
+                Some((subscriptions, management_groups)),
                 Some(tenant),
                 Some(audiences),
                 Some(store),
@@ -146,7 +164,13 @@ impl Configuration {
                 Some(front_end),
                 Some(remind_before),
             ) if reader.problems.is_empty() => Ok(Configuration {
-                deployment: DeploymentConfiguration { name, subscriptions, remind_before, templates },
+                deployment: DeploymentConfiguration {
+                    name,
+                    subscriptions,
+                    management_groups,
+                    remind_before,
+                    templates,
+                },
                 callers: AuthenticatorSettings { authority, tenant, audiences },
                 identity,
                 arm_endpoint,
@@ -217,6 +241,25 @@ fn read_reminder<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Optio
     ahead
 }
 
+/// Names of management groups as Azure takes them: up to 90 characters out of letters, digits and `-_().`
+/// (Azure Resource Manager, "Rules and restrictions for naming").
+fn read_management_groups<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<Vec<String>> {
+    let Some(text) = reader.optional("AJAR_MANAGEMENT_GROUPS") else { return Some(Vec::new()) };
+    let is_name = |name: &str| {
+        let takes = |byte: u8| byte.is_ascii_alphanumeric() || b"-_().".contains(&byte);
+        (1..=90).contains(&name.len()) && name.bytes().all(takes)
+    };
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().all(|name| is_name(name)) {
+        return Some(names);
+    }
+    reader.problems.push(
+        "AJAR_MANAGEMENT_GROUPS does not hold names of management groups (not their display names), separated by commas"
+            .to_owned(),
+    );
+    None
+}
+
 fn guids(text: &str) -> Option<Vec<String>> {
     text.split(',').map(|one| guid(one.trim())).collect()
 }
@@ -267,6 +310,23 @@ mod tests {
                 };
                 assert!(error.0.len() == 1 && error.0[0].contains(name), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn management_groups_may_stand_in_for_subscriptions_and_are_names() {
+        let groups = |names: &str| {
+            read(|settings| {
+                settings.remove("AJAR_SUBSCRIPTIONS");
+                settings.insert("AJAR_MANAGEMENT_GROUPS".into(), names.into());
+            })
+        };
+        let configuration = groups("corp, landing-zones").unwrap();
+        assert_eq!(configuration.deployment.management_groups, ["corp", "landing-zones"]);
+        assert_eq!(configuration.deployment.subscriptions, Vec::<String>::new());
+        for bad in ["/providers/Microsoft.Management/managementGroups/corp", "corp,", "my group"] {
+            let Err(error) = groups(bad) else { panic!("{bad} is a name") };
+            assert!(error.to_string().contains("AJAR_MANAGEMENT_GROUPS"), "{error}");
         }
     }
 

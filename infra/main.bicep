@@ -27,6 +27,9 @@ param applicationIdUri string = 'api://${clientId}'
 @minLength(1)
 param subscriptions string[] = [subscription().subscriptionId]
 
+@description('Names of management groups whose subscriptions are looked after as well, those that join later included. The role must reach them (infra/management-group.bicep), and events are still wanted of each subscription by itself: `subscriptions`.')
+param managementGroups string[] = []
+
 @description('Whether the role is defined and assigned in each of the subscriptions. False when a management group above them has it: infra/management-group.bicep.')
 param assignRoleInSubscriptions bool = true
 
@@ -190,6 +193,7 @@ module application 'modules/function-app.bicep' = {
     tags: allTags
     deployment: deployment
     subscriptions: subscriptions
+    managementGroups: managementGroups
     clientId: clientId
     applicationIdUri: applicationIdUri
     identityName: identityName

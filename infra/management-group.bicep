@@ -1,6 +1,6 @@
 // Ajar with its role in a management group, so that a new subscription below it needs no new assignment. `az deployment
-// mg create`; azd deploys main.bicep only. Events are still wanted of each subscription, and `subscriptions` still
-// says which are looked after.
+// mg create`; azd deploys main.bicep only. Every subscription below it is looked after. Events are still wanted of each:
+// `subscriptions` says which tell of theirs, and the daily sweep which do not.
 targetScope = 'managementGroup'
 
 @description('The subscription that Ajar runs in.')
@@ -29,6 +29,7 @@ module ajar 'main.bicep' = {
     deployment: deployment
     clientId: clientId
     subscriptions: subscriptions
+    managementGroups: [managementGroup().name]
     assignRoleInSubscriptions: false
     alertEmails: alertEmails
     tags: tags

@@ -5,6 +5,8 @@ param location string
 param tags { *: string }
 param deployment string
 param subscriptions string[]
+@description('Names of management groups whose subscriptions are looked after as well.')
+param managementGroups string[]
 param clientId string
 param applicationIdUri string
 @description('The managed identity that everything is called with.')
@@ -112,6 +114,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
           { name: 'AJAR_DEPLOYMENT', value: deployment }
           { name: 'AJAR_SUBSCRIPTIONS', value: join(subscriptions, ',') }
+          { name: 'AJAR_MANAGEMENT_GROUPS', value: join(managementGroups, ',') }
           { name: 'AJAR_TENANT_ID', value: tenant().tenantId }
           { name: 'AJAR_AUDIENCE', value: '${applicationIdUri},${clientId}' }
           {

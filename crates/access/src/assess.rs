@@ -9,6 +9,7 @@ use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::read_back;
+use crate::scope;
 use ajar_network::assessment::{Assessment, JitStatus, assess};
 use ajar_network::estate::Estate;
 use ajar_network::resource_id::ResourceId;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// [`AccessError::Forbidden`] without the permission to read the VM, [`AccessError::NotFound`] when it does
 /// not exist.
 pub async fn assess_vm(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Assessment, AccessError> {
-    configure::check_subscription(ajar, vm)?;
+    configure::check_subscription(ajar, vm).await?;
     permission::require(ajar, caller, vm, Operation::Assess).await?;
     let policy = policy_store::read(ajar, vm).await?.map(|stored| stored.content);
     let estate = Estate::from_resources(ajar.ports.azure.vm_estate(vm).await?);
@@ -34,7 +35,7 @@ pub async fn assess_vm(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<
 /// [`AccessError::Unavailable`] when Azure or the store is.
 pub async fn assess_all(ajar: &Ajar, caller: &Caller) -> Result<Vec<Assessment>, AccessError> {
     let mut assessments = Vec::new();
-    for subscription in &ajar.settings.subscriptions {
+    for subscription in &scope::subscriptions(ajar).await? {
         let estate = Estate::from_resources(ajar.ports.azure.subscription_estate(subscription).await?);
         let policies: BTreeMap<ResourceId, JitPolicy> = policy_store::read_all(ajar, subscription)
             .await?
@@ -56,7 +57,7 @@ pub async fn assess_all(ajar: &Ajar, caller: &Caller) -> Result<Vec<Assessment>,
 /// [`AccessError::Unavailable`] when Azure or the store is.
 pub async fn stored(ajar: &Ajar, caller: &Caller) -> Result<Vec<StoredAssessment>, AccessError> {
     let mut all = Vec::new();
-    for subscription in &ajar.settings.subscriptions {
+    for subscription in &scope::subscriptions(ajar).await? {
         let found = assessment_store::read_all(ajar, subscription).await?;
         let vms = found.iter().map(|stored| &stored.vm);
         let visible: BTreeSet<ResourceId> =

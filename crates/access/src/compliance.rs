@@ -18,13 +18,16 @@ use crate::error::AccessError;
 use crate::evaluate;
 use crate::heartbeat;
 use crate::message;
+use crate::metrics::{self, Metric};
 use crate::point;
 use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
 use crate::ports::bus::{ComplianceMessage, Queue};
 use crate::ports::store::Etag;
+use crate::scope;
 use crate::send;
 use crate::store_marker;
+use crate::watched;
 use ajar_network::assessment::assess;
 use ajar_network::estate::Estate;
 use ajar_network::nsg::{Access, NetworkSecurityGroup};
@@ -84,7 +87,7 @@ pub async fn begin(ajar: &Ajar) -> Result<(), AccessError> {
     let before = compliance_run::read(ajar).await?;
     let is_under_way = |run: &ComplianceRun| run.finished.is_none() && run.started + ABANDONED > now;
     if !before.as_ref().is_some_and(|before| is_under_way(&before.content)) {
-        let subscriptions = ajar.settings.subscriptions.clone();
+        let subscriptions = scope::read_anew(ajar).await?;
         let mut run = ComplianceRun::new(ajar.ports.ids.fresh(), now, subscriptions);
         run.guard = Some(due::note(ajar, now + LONGEST + GUARD_DELAY, Task::Comply).await?);
         compliance_run::write(ajar, &run, before.map(|before| before.etag)).await?;
@@ -193,6 +196,9 @@ async fn sweep(ajar: &Ajar, longest: SignedDuration) -> Result<Progress, AccessE
         due::forget(ajar, &guard).await?;
     }
     compliance_run::forget_old(ajar).await?;
+    if ajar.settings.event_namespace.is_some() {
+        metrics::measure(Metric::UnwatchedSubscriptions, run.unwatched as f64);
+    }
     let findings = run.findings.len();
     heartbeat::leave(ajar, heartbeat::COMPLIANCE_SWEEP, findings, 0).await;
     tracing::info!(
@@ -249,6 +255,7 @@ async fn sweep_subscription(
     if run.after.is_none() {
         look_at_points(ajar, &known, &nsgs, run).await?;
         look_for_gone(ajar, &known, run).await?;
+        look_whether_watched(ajar, subscription, run).await;
     }
     drop(nsgs);
     let left: Vec<&ResourceId> =
@@ -451,6 +458,21 @@ async fn look_at_point(
         run.looked_at += 1;
     }
     Ok(())
+}
+
+/// Whether the subscription tells Ajar of its events. What cannot be read says nothing about that, and is no finding.
+async fn look_whether_watched(ajar: &Ajar, subscription: &str, run: &mut ComplianceRun) {
+    let Some(namespace) = &ajar.settings.event_namespace else { return };
+    match ajar.ports.azure.event_subscriptions(subscription).await {
+        Ok(found) if watched::is_watched(&found, namespace, Queue::VmEvents.name()) => {}
+        Ok(_) => {
+            run.unwatched += 1;
+            run.found(ComplianceFinding::Unwatched { subscription: subscription.to_owned() });
+        }
+        Err(error) => {
+            tracing::warn!(subscription, %error, "whether the subscription tells of its events cannot be read");
+        }
+    }
 }
 
 /// VMs that are known and not in the lists are looked at: only Azure Resource Manager can say that one is gone.

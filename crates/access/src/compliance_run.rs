@@ -86,6 +86,11 @@ pub enum ComplianceFinding {
         /// Their names.
         rules: Vec<String>,
     },
+    /// A subscription whose events do not reach Ajar: new VMs and drift there are seen by the sweep alone.
+    Unwatched {
+        /// The subscription.
+        subscription: String,
+    },
     /// A subscription that could not be listed.
     Unlisted {
         /// The subscription.
@@ -104,7 +109,7 @@ impl ComplianceFinding {
             | Self::OrphanedAllow { point, .. }
             | Self::OrphanedProtection { point, .. }
             | Self::OtherDeployments { point, .. } => Some(point),
-            Self::Unlisted { .. } => None,
+            Self::Unlisted { .. } | Self::Unwatched { .. } => None,
         }
     }
 }
@@ -128,6 +133,9 @@ pub struct ComplianceRun {
     pub findings: Vec<ComplianceFinding>,
     /// How many more were found than are kept.
     pub more_findings: u64,
+    /// How many subscriptions tell Ajar of no events.
+    #[serde(default)]
+    pub unwatched: u64,
     /// Subscriptions still to be swept, the first of which is under way.
     pub(crate) left: Vec<String>,
     /// The last VM that was done in the first of them; its enforcement points are done then.
@@ -153,6 +161,7 @@ impl ComplianceRun {
             looked_at: 0,
             findings: Vec::new(),
             more_findings: 0,
+            unwatched: 0,
             left: subscriptions,
             after: None,
             failures: 0,

@@ -16,6 +16,7 @@ use crate::policy::{JitPolicy, PolicyInput, PolicyPoint, PolicyState, PolicyTerm
 use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::store::StoreError;
+use crate::scope;
 use crate::send;
 use crate::store_marker;
 use ajar_network::estate::{Estate, VmNetwork};
@@ -49,7 +50,7 @@ pub(crate) async fn enable_with(
     terms: PolicyTerms,
 ) -> Result<JitPolicy, AccessError> {
     let vm = subject.vm;
-    check_subscription(ajar, vm)?;
+    check_subscription(ajar, vm).await?;
     permission::require(ajar, caller, subject, Operation::Configure).await?;
     let resources = ajar.ports.azure.vm_estate(vm).await?;
     turn_on(ajar, caller, vm, terms, &resources).await
@@ -120,7 +121,7 @@ pub struct Preview {
 pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Result<Vec<Preview>, AccessError> {
     let vm = input.vm()?;
     let terms = input.terms()?;
-    check_subscription(ajar, &vm)?;
+    check_subscription(ajar, &vm).await?;
     permission::require(ajar, caller, &vm, Operation::Configure).await?;
     let resources = ajar.ports.azure.vm_estate(&vm).await?;
     let mut previews = Vec::new();
@@ -169,7 +170,7 @@ pub(crate) async fn disable_on(
     subject: Subject<'_>,
 ) -> Result<JitPolicy, AccessError> {
     let vm = subject.vm;
-    check_subscription(ajar, vm)?;
+    check_subscription(ajar, vm).await?;
     permission::require(ajar, caller, subject, Operation::Configure).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
@@ -295,14 +296,14 @@ pub(crate) async fn end_access(ajar: &Ajar, policy: &JitPolicy, what: &str) -> R
 }
 
 /// Checks that this deployment looks after the VM's subscription.
-pub(crate) fn check_subscription(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessError> {
+pub(crate) async fn check_subscription(ajar: &Ajar, vm: &ResourceId) -> Result<(), AccessError> {
     let subscription = vm.subscription().to_ascii_lowercase();
-    if ajar.settings.subscriptions.contains(&subscription) {
+    if scope::holds(ajar, &subscription).await? {
         return Ok(());
     }
     Err(AccessError::NotFound(format!(
         "this deployment does not look after subscription {subscription}; the operator adds it to \
-         AJAR_SUBSCRIPTIONS"
+         AJAR_SUBSCRIPTIONS or puts it below one of AJAR_MANAGEMENT_GROUPS"
     )))
 }
 

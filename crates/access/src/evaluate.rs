@@ -20,6 +20,7 @@ use crate::ports::identity::Caller;
 use crate::read_back;
 use crate::resource_event::ResourceEvent;
 use crate::retire::{self, Retired};
+use crate::scope;
 use crate::send;
 use crate::template::{Template, TemplateMode};
 use crate::template_start;
@@ -58,7 +59,7 @@ const NETWORK_SECURITY_GROUP: &str = "Microsoft.Network/networkSecurityGroups";
 /// [`AccessError::Unavailable`] when the store is: the event is to be handled again.
 pub(crate) async fn on_event(ajar: &Ajar, event: &ResourceEvent) -> Result<Option<ResourceId>, AccessError> {
     let Some(subject) = event.subject() else { return Ok(None) };
-    if configure::check_subscription(ajar, &subject).is_err() {
+    if !scope::holds(ajar, subject.subscription()).await? {
         return Ok(None);
     }
     let mut wait = SignedDuration::ZERO;

@@ -46,6 +46,7 @@ pub mod request_id;
 pub mod resource_event;
 mod retire;
 mod role_loss;
+mod scope;
 mod send;
 mod settle;
 mod store_marker;
@@ -59,6 +60,7 @@ mod template_start;
 pub mod testing;
 pub mod vm_history;
 pub mod wait;
+mod watched;
 
 pub use chain::Chains;
 
@@ -75,6 +77,10 @@ pub struct Settings {
     pub deployment: DeploymentName,
     /// The subscriptions it looks after, as GUIDs in lower case.
     pub subscriptions: Vec<String>,
+    /// Management groups, by name, whose subscriptions it looks after as well.
+    pub management_groups: Vec<String>,
+    /// The name of the Service Bus namespace that events reach; without one it is not judged whether they do.
+    pub event_namespace: Option<String>,
     /// What new VMs get by themselves.
     pub templates: template::Templates,
     /// How long before its end people are reminded of access. Of access that is open for less than twice as long

@@ -29,6 +29,8 @@ pub enum Metric {
     ArmThrottled,
     /// Answers 401 and 403 of Azure Resource Manager to Ajar's own identity.
     ArmForbidden,
+    /// Subscriptions of the estate that tell Ajar of no events, at each sweep over the whole estate.
+    UnwatchedSubscriptions,
 }
 
 /// How values of a metric come together.
@@ -44,7 +46,7 @@ pub enum Kind {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 10] = [
+    pub const ALL: [Metric; 11] = [
         Metric::Requests,
         Metric::Decisions,
         Metric::TimeToOpen,
@@ -55,6 +57,7 @@ impl Metric {
         Metric::ReconcileConflicts,
         Metric::ArmThrottled,
         Metric::ArmForbidden,
+        Metric::UnwatchedSubscriptions,
     ];
 
     /// Its name.
@@ -70,6 +73,7 @@ impl Metric {
             Metric::ReconcileConflicts => "ajar.reconcile.conflicts",
             Metric::ArmThrottled => "ajar.arm.throttled",
             Metric::ArmForbidden => "ajar.arm.forbidden",
+            Metric::UnwatchedSubscriptions => "ajar.subscriptions.unwatched",
         }
     }
 
@@ -82,7 +86,10 @@ impl Metric {
             | Metric::ReconcileConflicts
             | Metric::ArmThrottled
             | Metric::ArmForbidden => Kind::Count,
-            Metric::OverdueGrants | Metric::SweepMissed | Metric::SweepLag => Kind::Gauge,
+            Metric::OverdueGrants
+            | Metric::SweepMissed
+            | Metric::SweepLag
+            | Metric::UnwatchedSubscriptions => Kind::Gauge,
             Metric::TimeToOpen => Kind::Distribution,
         }
     }

@@ -12,6 +12,7 @@ use crate::ports::identity::Caller;
 use crate::ports::store::{Range, Table, scan_all};
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
+use crate::scope;
 use crate::submit::{group_partition, inbox_partition};
 use crate::submit_many::{CONCURRENCY, MOST_VMS};
 use ajar_network::resource_id::ResourceId;
@@ -43,7 +44,7 @@ pub async fn policy(ajar: &Ajar, caller: &Caller, vm: &ResourceId) -> Result<Jit
 /// [`AccessError::Unavailable`] when Azure or the store is.
 pub async fn policies(ajar: &Ajar, caller: &Caller) -> Result<Vec<JitPolicy>, AccessError> {
     let mut all = Vec::new();
-    for subscription in &ajar.settings.subscriptions {
+    for subscription in &scope::subscriptions(ajar).await? {
         let policies = policy_store::read_all(ajar, subscription).await?;
         let vms = policies.iter().map(|policy| &policy.vm);
         let visible: BTreeSet<ResourceId> =

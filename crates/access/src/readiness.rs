@@ -3,6 +3,7 @@
 use crate::Ajar;
 use crate::ports::clock::Clock;
 use crate::ports::identity::Authenticator;
+use crate::scope;
 use crate::store_marker;
 use futures::future::{Either, join4, select};
 use jiff::SignedDuration;
@@ -67,7 +68,11 @@ async fn azure(ajar: &Ajar) -> Result<(), String> {
     let azure = ajar.ports.azure.as_ref();
     let own = azure.own_object_id().await.map_err(|error| error.to_string())?;
     let own = own.ok_or("Ajar's own token names no object id")?;
-    let Some(subscription) = ajar.settings.subscriptions.first() else { return Ok(()) };
+    let subscription = match ajar.settings.subscriptions.first() {
+        Some(subscription) => Some(subscription.clone()),
+        None => scope::subscriptions(ajar).await.map_err(|error| error.log_text())?.into_iter().next(),
+    };
+    let Some(subscription) = subscription else { return Ok(()) };
     let scope = format!("/subscriptions/{subscription}");
     azure.role_assignments(&scope, &own).await.map(drop).map_err(|error| error.to_string())
 }

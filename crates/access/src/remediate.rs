@@ -136,7 +136,7 @@ pub async fn adopt(ajar: &Ajar, caller: &Caller, input: &AdoptInput) -> Result<V
     if !id.is_type("Microsoft.Network/networkSecurityGroups") {
         return Err(AccessError::invalid("enforcementPoint", "name a network security group"));
     }
-    configure::check_subscription(ajar, &id)?;
+    configure::check_subscription(ajar, &id).await?;
     // Before anything of it is told: whoever may configure no VM of the group learns nothing.
     permission::require(ajar, caller, &id, Operation::ReadPolicy).await?;
     let nothing = || AccessError::NotFound(format!("{} has no protection that could be adopted", id.name()));

@@ -24,6 +24,7 @@ use crate::reconcile::{self, Brought, Outcome};
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
 use crate::role_loss;
+use crate::scope;
 use crate::store_marker;
 use crate::template_start;
 use ajar_network::resource_id::ResourceId;
@@ -400,7 +401,14 @@ async fn close_all_described(
 ) -> Result<SweepReport, AccessError> {
     let mut report = SweepReport::default();
     let ended_by = ajar.ports.clock.now() - patience;
-    for subscription in &ajar.settings.subscriptions {
+    let subscriptions = match scope::subscriptions(ajar).await {
+        Err(error) if !ajar.settings.subscriptions.is_empty() => {
+            tracing::error!(error = error.log_text(), "only the subscriptions of the settings are looked at");
+            ajar.settings.subscriptions.clone()
+        }
+        found => found?,
+    };
+    for subscription in &subscriptions {
         for nsg in ajar.ports.azure.network_security_groups(subscription).await? {
             let Some(point) = nsg.id() else { continue };
             match reconcile::close_described_in(ajar, point, &nsg, ended_by).await {

@@ -272,6 +272,8 @@ impl World {
             settings: Settings {
                 deployment: DeploymentName::parse("test").expect("a deployment name"),
                 subscriptions: vec![SUBSCRIPTION.into()],
+                management_groups: Vec::new(),
+                event_namespace: None,
                 templates: Templates::default(),
                 remind_before: crate::REMIND_BEFORE,
             },

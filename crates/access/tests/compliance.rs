@@ -11,13 +11,14 @@
 
 use ajar_access::compliance_report;
 use ajar_access::compliance_run::ComplianceFinding;
+use ajar_access::error::AccessError;
 use ajar_access::ports::azure::Azure;
 use ajar_access::ports::bus::{Bus, Message, Queue};
 use ajar_access::remediate::{self, AdoptInput, ManyInput, Remedy};
 use ajar_access::request::RequestInput;
 use ajar_access::template::{Template, Templates};
-use ajar_access::testing::{World, nsg, user, vm};
-use ajar_access::{assess, compliance, heartbeat, query, submit, vm_history};
+use ajar_access::testing::{SUBSCRIPTION, World, nsg, user, vm};
+use ajar_access::{assess, compliance, configure, heartbeat, query, submit, vm_history};
 use ajar_network::assessment::Status;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -251,4 +252,64 @@ async fn a_template_protects_what_is_new_and_only_tells_about_what_is_older() {
     let web = stored.iter().find(|stored| stored.vm == vm("web-1")).unwrap();
     assert_eq!(web.template.as_deref(), Some("all"));
     assert!(world.azure.network_security_group(&nsg("web-nsg")).await.is_ok());
+}
+
+/// A deployment that is told of nothing but a management group.
+fn below_a_group() -> World {
+    let mut world = World::new();
+    world.ajar.settings.subscriptions.clear();
+    world.ajar.settings.management_groups = vec!["corp".into()];
+    world
+}
+
+#[tokio::test]
+async fn what_is_below_a_management_group_is_looked_after_and_nothing_else() {
+    let world = below_a_group();
+    world.azure.put_below("corp", &["33333333-3333-3333-3333-333333333333"]);
+    let policy = json!({ "vm": vm("web-1").as_str(), "ports": [{ "port": 22 }] });
+    let policy = serde_json::from_value(policy).unwrap();
+    let refused = configure::enable(&world.ajar, &user("alice"), &policy).await;
+    assert!(matches!(refused, Err(AccessError::NotFound(_))), "{refused:?}");
+
+    // It joins: a sweep over the estate notices at once.
+    world.azure.put_below("corp", &[SUBSCRIPTION]);
+    assert_eq!(sweep(&world).await.vms.len(), 4);
+    world.protect("web-1", json!({})).await;
+    assert!(!world.azure.allows(STRANGER, "10.0.0.4", 22));
+
+    // Azure is asked once an hour at most, and not at all needed for what is known.
+    world.azure.put_below("corp", &[]);
+    world.pass(SignedDuration::from_mins(59)).await;
+    assert!(query::policy(&world.ajar, &user("alice"), &vm("web-1")).await.is_ok());
+    assert_eq!(query::policies(&world.ajar, &user("alice")).await.unwrap().len(), 1);
+    world.pass(SignedDuration::from_mins(1)).await;
+    assert_eq!(query::policies(&world.ajar, &user("alice")).await.unwrap().len(), 0, "it left");
+}
+
+#[tokio::test]
+async fn without_a_store_what_is_below_a_management_group_is_closed_by_description() {
+    let world = below_a_group();
+    world.azure.put_below("corp", &[SUBSCRIPTION]);
+    let mut rules = world.azure.rules("second-nsg");
+    let mut old = allow("ajar-test-allow-x", 101, BOB, "10.0.1.4");
+    old["properties"]["description"] = json!("Ajar: SSH to both-1 for bob until 2026-11-24T11:00:00Z");
+    rules.push(old);
+    world.azure.set_rules("second-nsg", rules);
+    assert_eq!(world.sweep().await.unwrap().closed_by_description, 1);
+}
+
+#[tokio::test]
+async fn a_subscription_that_tells_of_no_events_is_reported_until_it_does() {
+    let mut world = World::new();
+    world.ajar.settings.event_namespace = Some("sb-ajar".into());
+    let queue = |namespace: &str| {
+        let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/ajar/providers");
+        format!("{group}/Microsoft.ServiceBus/namespaces/{namespace}/queues/vm-events")
+    };
+    world.azure.watch(SUBSCRIPTION, &queue("sb-another"));
+    let unwatched = ComplianceFinding::Unwatched { subscription: SUBSCRIPTION.into() };
+    assert_eq!(sweep(&world).await.findings, [unwatched]);
+    world.azure.watch(SUBSCRIPTION, &queue("SB-Ajar"));
+    world.pass(SignedDuration::from_hours(24)).await;
+    assert_eq!(sweep(&world).await.findings, []);
 }

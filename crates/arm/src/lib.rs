@@ -3,6 +3,7 @@
 mod address;
 mod api_versions;
 mod estate;
+mod event_subscriptions;
 mod failure;
 mod http;
 mod long_operation;

@@ -23,7 +23,37 @@ fn query(resource_type: &str) -> String {
     )
 }
 
+/// The subscriptions that the question is put to; an order that is total, as above.
+const SUBSCRIPTIONS: &str = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions' | \
+                             project id, subscriptionId | order by id asc";
+
+/// More pages than there are of a tenant's subscriptions.
+const MOST_PAGES: usize = 100;
+
 impl ResourceManager {
+    pub(crate) async fn read_subscriptions_below(
+        &self,
+        management_group: &str,
+    ) -> Result<Vec<String>, AzureError> {
+        let mut found = Vec::new();
+        let mut from: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let scope = json!({ "managementGroups": [management_group] });
+            let page = page_of(self.ask_graph(scope, SUBSCRIPTIONS, from.as_deref()).await?)?;
+            for row in page.resources {
+                let id = row.get("subscriptionId").and_then(Value::as_str);
+                let id = id.ok_or_else(|| unreadable(PATH, "a subscription has no id"))?;
+                subscription_list(id, "")?;
+                found.push(id.to_ascii_lowercase());
+            }
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok(found),
+            }
+        }
+        Err(unreadable(PATH, "the list of subscriptions does not end"))
+    }
+
     pub(crate) async fn read_graph_page(
         &self,
         subscription: &str,
@@ -36,17 +66,28 @@ impl ResourceManager {
         if !resource_type.bytes().all(is_plain) {
             return Err(unreadable(PATH, "the type has characters that no type has"));
         }
+        let scope = json!({ "subscriptions": [subscription] });
+        page_of(self.ask_graph(scope, &query(resource_type), from).await?)
+    }
+
+    /// One page of an answer; `scope` says of whom it is asked.
+    async fn ask_graph(
+        &self,
+        mut scope: Value,
+        query: &str,
+        from: Option<&str>,
+    ) -> Result<Value, AzureError> {
         let mut options = json!({ "resultFormat": "objectArray", "$top": MOST_ROWS });
         if let (Some(from), Some(options)) = (from, options.as_object_mut()) {
             options.insert("$skipToken".to_owned(), Value::from(from));
         }
-        let body = json!({
-            "subscriptions": [subscription], "query": query(resource_type), "options": options,
-        });
+        if let Some(scope) = scope.as_object_mut() {
+            scope.insert("query".to_owned(), Value::from(query));
+            scope.insert("options".to_owned(), options);
+        }
         let mut call = Call::new(Method::POST, self.endpoint.of(PATH, RESOURCE_GRAPH)?, PATH);
-        call.body = Some(&body);
-        let answer = self.send_read(&call).await?;
-        page_of(answer)
+        call.body = Some(&scope);
+        self.send_read(&call).await
     }
 }
 

@@ -94,6 +94,14 @@ impl Azure for ResourceManager {
         self.read_graph_page(subscription, resource_type, from).await
     }
 
+    async fn subscriptions_below(&self, management_group: &str) -> Result<Vec<String>, AzureError> {
+        self.read_subscriptions_below(management_group).await
+    }
+
+    async fn event_subscriptions(&self, subscription: &str) -> Result<Vec<Value>, AzureError> {
+        self.read_event_subscriptions(subscription).await
+    }
+
     async fn own_object_id(&self) -> Result<Option<String>, AzureError> {
         self.read_own_object_id().await
     }

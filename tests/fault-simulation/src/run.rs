@@ -139,6 +139,8 @@ fn ajar(world: &World, instance: usize) -> Ajar {
         settings: Settings {
             deployment: DeploymentName::parse("sim").expect("a deployment name"),
             subscriptions: vec![SUBSCRIPTION.to_owned()],
+            management_groups: Vec::new(),
+            event_namespace: None,
             templates: Templates::default(),
             remind_before: ajar_access::REMIND_BEFORE,
         },

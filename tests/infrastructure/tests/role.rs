@@ -28,7 +28,7 @@ const SUBSCRIPTION: &str = "11111111-1111-1111-1111-111111111111";
 const AJAR: &str = "a0000000-0000-4000-8000-000000000021";
 
 /// Actions that no request names, and why they are needed nevertheless.
-const UNSEEN: [(&str, &str); 2] = [
+const UNSEEN: [(&str, &str); 3] = [
     (
         "Microsoft.Network/applicationSecurityGroups/joinNetworkSecurityRule/action",
         "writing a rule that names an application security group is checked against that group as well",
@@ -36,6 +36,10 @@ const UNSEEN: [(&str, &str); 2] = [
     (
         "Microsoft.Network/locations/operationResults/read",
         "the address in `Location` after a write, where there is no `Azure-AsyncOperation`",
+    ),
+    (
+        "Microsoft.Resources/subscriptions/read",
+        "Resource Graph shows the subscriptions below a management group that the caller may read",
     ),
 ];
 
@@ -152,6 +156,8 @@ async fn no_action_is_missing_and_none_is_too_much() {
     azure.own_object_id().await.unwrap();
     let page = azure.graph_page(SUBSCRIPTION, "Microsoft.Compute/virtualMachines", None).await.unwrap();
     assert_eq!(page.resources.len(), vms.len());
+    assert_eq!(azure.subscriptions_below("contoso").await.unwrap(), [SUBSCRIPTION]);
+    assert_eq!(azure.event_subscriptions(SUBSCRIPTION).await.unwrap().len(), 1);
     let nsgs = azure.network_security_groups(SUBSCRIPTION).await.unwrap();
     let id = nsgs[0].id().unwrap().clone();
     let rule = SecurityRule::from_json(json!({ "name": "ajar-demo-1", "properties": {

@@ -82,7 +82,7 @@ pub async fn list(
     scope: &ListScope,
     after: Option<&PageEnd>,
 ) -> Result<PolicyPage, AccessError> {
-    check_subscription(ajar, &scope.subscription)?;
+    check_subscription(ajar, &scope.subscription).await?;
     if let Some(group) = scope.resource_group.as_deref() {
         // The name does not matter: what is asked about is the resource group.
         let address = PolicyAddress::new(&scope.subscription, group, "any", "any")?;

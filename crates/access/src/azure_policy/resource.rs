@@ -135,10 +135,10 @@ pub(super) async fn write(ajar: &Ajar, resource: &Resource, etag: Option<Etag>) 
 }
 
 /// Checks that this deployment looks after a subscription.
-pub(super) fn check_subscription(ajar: &Ajar, subscription: &str) -> Result<(), AccessError> {
+pub(super) async fn check_subscription(ajar: &Ajar, subscription: &str) -> Result<(), AccessError> {
     let id = ResourceId::parse(&format!("/subscriptions/{subscription}"))
         .map_err(|error| AccessError::invalid("subscriptionId", error.to_string()))?;
-    configure::check_subscription(ajar, &id)
+    configure::check_subscription(ajar, &id).await
 }
 
 /// Checks that the caller may do `action` on the resource, before anything is said about what is there.
@@ -148,7 +148,7 @@ pub(super) async fn check_policy(
     address: &PolicyAddress,
     action: Action,
 ) -> Result<(), AccessError> {
-    check_subscription(ajar, address.subscription())?;
+    check_subscription(ajar, address.subscription()).await?;
     permission::require_on_policy(ajar, caller, (&address.scope(), &address.group_scope()), action).await
 }
 
@@ -159,6 +159,6 @@ pub(super) async fn check_group(
     address: &PolicyAddress,
     action: Action,
 ) -> Result<(), AccessError> {
-    check_subscription(ajar, address.subscription())?;
+    check_subscription(ajar, address.subscription()).await?;
     permission::require_on(ajar, caller, &address.group_scope(), action).await
 }

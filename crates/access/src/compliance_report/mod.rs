@@ -103,11 +103,11 @@ pub async fn report(ajar: &Ajar, caller: &Caller) -> Result<ComplianceReport, Ac
     let points: BTreeSet<&ResourceId> = found.iter().filter_map(ComplianceFinding::point).collect();
     let visible: BTreeSet<ResourceId> =
         assess::readable(ajar, caller, points.into_iter(), Action::ReadVm).await?.into_iter().collect();
-    // A subscription that could not be listed concerns whoever sees one of its VMs.
+    // What is said of a whole subscription concerns whoever sees one of its VMs.
     let subscriptions: BTreeSet<String> =
         stored.iter().map(|stored| stored.vm.subscription().to_ascii_lowercase()).collect();
     let is_visible = |finding: &&ComplianceFinding| match finding {
-        ComplianceFinding::Unlisted { subscription, .. } => {
+        ComplianceFinding::Unlisted { subscription, .. } | ComplianceFinding::Unwatched { subscription } => {
             subscriptions.contains(&subscription.to_ascii_lowercase())
         }
         other => other.point().is_some_and(|point| visible.contains(point)),
@@ -155,6 +155,13 @@ fn told(finding: &ComplianceFinding) -> (&'static str, String, String) {
             "other-deployments",
             point.to_string(),
             format!("{} has rules of another deployment of Ajar: {}.", point.name(), rules.join(", ")),
+        ),
+        ComplianceFinding::Unwatched { subscription } => (
+            "subscription-unwatched",
+            format!("/subscriptions/{subscription}"),
+            format!(
+                "Subscription {subscription} tells Ajar of no events: new VMs and drift are seen by the daily sweep alone."
+            ),
         ),
         ComplianceFinding::Unlisted { subscription, reason } => (
             "subscription-not-listed",

@@ -6,12 +6,13 @@ use ajar_network::assessment::Status;
 use serde_json::{Value, json};
 
 /// The rules, with the level of their results.
-const RULES: [(&str, &str, &str); 6] = [
+const RULES: [(&str, &str, &str); 7] = [
     ("management-ports-open", "error", "Management ports of a VM are open without just-in-time access"),
     ("orphaned-allow", "error", "A rule lets somebody in without a grant"),
     ("drift", "warning", "An enforcement point is not as its policies want it"),
     ("orphaned-protection", "note", "A rule shuts ports and no policy accounts for it"),
     ("other-deployments", "note", "Another deployment has rules at the same enforcement point"),
+    ("subscription-unwatched", "warning", "A subscription tells Ajar of no events"),
     ("subscription-not-listed", "warning", "A subscription could not be listed"),
 ];
 

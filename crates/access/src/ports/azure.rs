@@ -189,6 +189,18 @@ pub trait Azure: Send + Sync {
         Ok(GraphPage { resources: all.into_iter().filter(is_of_type).collect(), next: None })
     }
 
+    /// The subscriptions below a management group, at any depth, as GUIDs in lower case, as far as Ajar's identity may
+    /// read them. From Azure Resource Graph, and so minutes old. By default nobody knows the group.
+    async fn subscriptions_below(&self, management_group: &str) -> Result<Vec<String>, AzureError> {
+        Err(AzureError::NotFound(format!("management group {management_group}")))
+    }
+
+    /// The Event Grid event subscriptions of a subscription's own system topics (those whose source is the subscription),
+    /// as ARM JSON. By default there are none.
+    async fn event_subscriptions(&self, _subscription: &str) -> Result<Vec<serde_json::Value>, AzureError> {
+        Ok(Vec::new())
+    }
+
     /// The object id of Ajar's own identity, lower case, by which it knows its own writes among events. `None` when
     /// it cannot be told: then every event counts as somebody else's.
     async fn own_object_id(&self) -> Result<Option<String>, AzureError> {

@@ -27,6 +27,8 @@ pub struct FakeAzure {
     reads: AtomicU64,
     writes: Mutex<Vec<String>>,
     versions: Mutex<u64>,
+    below: Mutex<BTreeMap<String, Vec<String>>>,
+    event_subscriptions: Mutex<BTreeMap<String, Vec<Value>>>,
     /// Groups, roles, and who has or is denied which.
     pub roles: FakeRoles,
     /// While set, every call fails.
@@ -50,6 +52,8 @@ impl FakeAzure {
             reads: AtomicU64::new(0),
             writes: Mutex::default(),
             versions: Mutex::default(),
+            below: Mutex::default(),
+            event_subscriptions: Mutex::default(),
             roles: FakeRoles::new(),
             is_down: AtomicBool::new(false),
             hides_roles: AtomicBool::new(false),
@@ -73,6 +77,19 @@ impl FakeAzure {
             azure.assign(name, role, GROUP);
         }
         azure
+    }
+
+    /// Puts subscriptions below a management group.
+    pub fn put_below(&self, management_group: &str, subscriptions: &[&str]) {
+        let subscriptions = subscriptions.iter().map(|one| (*one).to_owned()).collect();
+        lock(&self.below).insert(management_group.to_owned(), subscriptions);
+    }
+
+    /// Subscribes a Service Bus queue to a subscription's events, by its resource id.
+    pub fn watch(&self, subscription: &str, queue: &str) {
+        let subscribed = json!({ "properties": { "destination": { "endpointType": "ServiceBusQueue",
+            "properties": { "resourceId": queue } } } });
+        lock(&self.event_subscriptions).entry(subscription.to_owned()).or_default().push(subscribed);
     }
 
     /// Gives a user a role: `configure`, `request` or `read`.
@@ -391,6 +408,18 @@ impl Azure for FakeAzure {
         let verdict = self.begin()?;
         self.reads.fetch_add(1, Ordering::SeqCst);
         Self::end(verdict, self.resources())
+    }
+
+    async fn subscriptions_below(&self, management_group: &str) -> Result<Vec<String>, AzureError> {
+        let verdict = self.begin()?;
+        let found = lock(&self.below).get(management_group).cloned();
+        Self::end(verdict, found.ok_or_else(|| AzureError::NotFound(management_group.to_owned()))?)
+    }
+
+    async fn event_subscriptions(&self, subscription: &str) -> Result<Vec<Value>, AzureError> {
+        let verdict = self.begin()?;
+        let found = lock(&self.event_subscriptions).get(subscription).cloned();
+        Self::end(verdict, found.unwrap_or_default())
     }
 
     async fn own_object_id(&self) -> Result<Option<String>, AzureError> {

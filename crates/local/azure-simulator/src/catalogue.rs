@@ -71,6 +71,11 @@ static KINDS: &[Kind] = &[
     },
     Kind { name: "Microsoft.Network/azureFirewalls", writable: false, children: &[] },
     Kind { name: "Microsoft.Network/bastionHosts", writable: false, children: &[] },
+    Kind {
+        name: "Microsoft.EventGrid/systemTopics",
+        writable: false,
+        children: &[read_only("eventSubscriptions")],
+    },
 ];
 
 impl Kind {

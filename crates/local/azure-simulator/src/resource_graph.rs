@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::access_control;
 use crate::arm_write::json_body;
-use crate::catalogue::Kind;
+use crate::catalogue::{self, Kind};
 use crate::directory::Principal;
 use crate::estate::Plane;
 use crate::exchange::{Refusal, Request, Response};
@@ -21,6 +21,10 @@ const QUERY: (&str, &str) = (
     "Resources | where type =~ '",
     "' | project id, name, type, location, tags, sku, properties | order by id asc",
 );
+
+/// The other one: the subscriptions below a management group.
+const SUBSCRIPTIONS_QUERY: &str = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions' | \
+                                   project id, subscriptionId | order by id asc";
 
 /// Azure's own limit for a page.
 const MOST_ROWS: u64 = 1000;
@@ -40,6 +44,9 @@ pub(crate) fn answer(
     }
     let body = json_body(request)?;
     let query = body.get("query").and_then(Value::as_str).unwrap_or_default();
+    if query == SUBSCRIPTIONS_QUERY {
+        return subscriptions(simulator, request, &body, caller);
+    }
     let kind = query.strip_prefix(QUERY.0).and_then(|rest| rest.strip_suffix(QUERY.1));
     let kind = kind.and_then(Kind::of_type).ok_or_else(|| not_modelled("this query"))?;
     let subscriptions = body.get("subscriptions").and_then(Value::as_array);
@@ -90,6 +97,32 @@ pub(crate) fn answer(
         answer.insert("$skipToken".to_owned(), Value::String(next));
     }
     Ok(Response::json(StatusCode::OK, answer))
+}
+
+/// Every subscription that the caller may read, on one page: management groups stand above all of them here.
+fn subscriptions(
+    simulator: &mut Simulator,
+    request: &Request,
+    body: &Value,
+    caller: &Principal,
+) -> Result<Response, Refusal> {
+    let groups = body.get("managementGroups").and_then(Value::as_array);
+    if groups.is_none_or(|groups| groups.len() != 1) || body.get("subscriptions").is_some() {
+        let what = "anything but one management group";
+        return Err(Refusal::not_modelled(&request.method, &request.path, what));
+    }
+    let control = &simulator.estate.control;
+    let action = "Microsoft.Resources/subscriptions/read";
+    let data: Vec<Value> = control
+        .all(catalogue::SUBSCRIPTIONS)
+        .filter(|(id, _)| access_control::allows(control, &caller.object_id, action, id))
+        .map(|(_, value)| json!({ "id": value["id"], "subscriptionId": value["subscriptionId"] }))
+        .collect();
+    Ok(Response::json(
+        StatusCode::OK,
+        json!({ "totalRecords": data.len(), "count": data.len(), "data": data, "facets": [],
+            "resultTruncated": "false" }),
+    ))
 }
 
 /// Keeps the control plane as it is when the switch was turned on, and forgets it when it is turned off.
