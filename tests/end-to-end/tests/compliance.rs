@@ -61,7 +61,8 @@ fn status<'a>(report: &'a Value, name: &str) -> &'a str {
 async fn at_rest(stack: &Stack) {
     stack
         .eventually("at rest", SOON, async |stack| {
-            stack.is_at_rest() && stack.host.queue("vm-events").unwrap().active.is_empty()
+            let events = stack.host.queue("vm-events").unwrap();
+            stack.is_at_rest() && events.active.is_empty() && events.locked.is_empty()
         })
         .await;
 }
@@ -72,6 +73,13 @@ async fn the_estate_is_swept_on_demand_and_reported_in_each_format() {
     stack.protect("web-1").await;
     sweep(&stack).await;
     // What is open and was not known is looked at in Azure first.
+    let estate: Vec<Value> = serde_json::from_str(&sample_estate()).unwrap();
+    let vms = estate.iter().filter(|one| one["type"] == "Microsoft.Compute/virtualMachines").count();
+    stack
+        .eventually("every VM is judged", SOON, async |stack| {
+            report(stack).await["vms"].as_array().unwrap().len() == vms
+        })
+        .await;
     at_rest(&stack).await;
     let first = report(&stack).await;
     for (name, expected) in
