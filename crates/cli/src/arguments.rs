@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Templates of JIT policies
     Template(TemplateArguments),
+    /// Check and test the organisation's policies, before they are used
+    Policy(PolicyArguments),
     /// Completions and the manual page
     #[command(hide = true)]
     Generate(Generate),
@@ -232,6 +234,40 @@ pub(crate) struct TemplateCheck {
     /// The template files that would be in one folder
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// `ajar policy`
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArguments {
+    #[command(subcommand)]
+    pub(crate) what: PolicyCommand,
+}
+
+/// What can be done with the organisation's policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Whether Cedar policies can be read and speak only of what there is
+    Check(PolicyFiles),
+    /// Whether they answer as a table of cases says
+    Test(PolicyTest),
+}
+
+/// `ajar policy check`
+#[derive(Debug, Args)]
+pub(crate) struct PolicyFiles {
+    /// The policy files (.cedar) that would be in one folder
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `ajar policy test`
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTest {
+    /// The table of cases, JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cases: PathBuf,
+    #[command(flatten)]
+    pub(crate) policies: PolicyFiles,
 }
 
 /// `ajar generate`

@@ -4,5 +4,6 @@ pub(crate) mod assess;
 pub(crate) mod exposure;
 pub(crate) mod generate;
 pub(crate) mod plan;
+pub(crate) mod policy;
 pub(crate) mod removal;
 pub(crate) mod template;

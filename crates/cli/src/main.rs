@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, TemplateCommand};
+use arguments::{Arguments, Command, PolicyCommand, TemplateCommand};
 use outcome::{Failure, Outcome};
 
 /// The only place where an exit code is decided.
@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         Command::Drain(arguments) => command::removal::drain(arguments),
         Command::Template(arguments) => match &arguments.what {
             TemplateCommand::Check(arguments) => command::template::check(arguments),
+        },
+        Command::Policy(arguments) => match &arguments.what {
+            PolicyCommand::Check(arguments) => command::policy::check(arguments),
+            PolicyCommand::Test(arguments) => command::policy::test(arguments),
         },
         Command::Generate(arguments) => command::generate::run(arguments),
     };
