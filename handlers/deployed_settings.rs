@@ -39,6 +39,10 @@ fn settings(snapshot: &str) -> BTreeMap<String, String> {
         .map(|one| {
             let (name, value) = (one["name"].as_str().unwrap(), one["value"].as_str().unwrap());
             let known = match value {
+                _ if value.ends_with("SecretName=webhook-url)") => "https://hooks.contoso.example/ajar",
+                _ if value.ends_with("SecretName=webhook-secret)") => {
+                    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+                }
                 _ if !value.starts_with('[') => value,
                 _ if value.contains(".clientId") => "66666666-6666-6666-6666-666666666666",
                 _ if value.contains(".serviceBusEndpoint") => "contoso.servicebus.windows.net",
