@@ -14,11 +14,13 @@
 
 mod effort;
 mod invocation;
+mod open_vms;
 mod plot;
 
 use azure_simulator::Packet;
-use end_to_end_tests::{Stack, id, sample_estate};
+use end_to_end_tests::{Stack, sample_estate};
 use jiff::{SignedDuration, Timestamp};
+use open_vms::{open_vms, vm};
 use plot::Bar;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -268,10 +270,6 @@ fn passes(stack: &Stack, source: &str, vm: &str) -> bool {
     stack.azure.with(|azure| azure.probe(&packet)).unwrap().allowed
 }
 
-fn vm(index: usize) -> String {
-    id("Microsoft.Compute/virtualMachines", &format!("bench-{index}"))
-}
-
 /// The people and roles of the sample estate, and `nsgs` VMs, each behind an NSG of its own that lets everybody in.
 fn estate(nsgs: usize) -> String {
     let sample: Vec<Value> = serde_json::from_str(&sample_estate()).unwrap();
@@ -282,29 +280,6 @@ fn estate(nsgs: usize) -> String {
             !kind.starts_with("Microsoft.Network/") && !kind.starts_with("Microsoft.Compute/")
         })
         .collect();
-    let vnet = id("Microsoft.Network/virtualNetworks", "bench-vnet");
-    let subnet = format!("{vnet}/subnets/default");
-    resources.push(json!({ "id": vnet, "name": "bench-vnet", "type": "Microsoft.Network/virtualNetworks",
-        "location": "westeurope", "properties": { "addressSpace": { "addressPrefixes": ["10.0.0.0/8"] },
-            "subnets": [{ "name": "default", "properties": { "addressPrefix": "10.0.0.0/8" } }] } }));
-    for index in 0..nsgs {
-        let name = format!("bench-{index}");
-        let nsg = id("Microsoft.Network/networkSecurityGroups", &name);
-        let nic = id("Microsoft.Network/networkInterfaces", &name);
-        resources.push(json!({ "id": nsg, "name": name, "type": "Microsoft.Network/networkSecurityGroups",
-            "location": "westeurope", "properties": { "securityRules": [{ "name": "AllowSSH", "properties": {
-                "priority": 300, "direction": "Inbound", "access": "Allow", "protocol": "Tcp",
-                "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*",
-                "destinationPortRange": "22" } }] } }));
-        resources.push(json!({ "id": nic, "name": name, "type": "Microsoft.Network/networkInterfaces",
-            "location": "westeurope", "properties": { "networkSecurityGroup": { "id": nsg },
-                "ipConfigurations": [{ "name": "ipconfig1", "properties": { "primary": true,
-                    "privateIPAddress": format!("10.1.{}.{}", index / 250, index % 250 + 4),
-                    "privateIPAllocationMethod": "Static", "privateIPAddressVersion": "IPv4",
-                    "subnet": { "id": subnet } } }] } }));
-        resources.push(json!({ "id": vm(index), "name": name, "type": "Microsoft.Compute/virtualMachines",
-            "location": "westeurope", "properties": { "hardwareProfile": { "vmSize": "Standard_B2s" },
-                "networkProfile": { "networkInterfaces": [{ "id": nic }] } } }));
-    }
+    resources.extend(open_vms(nsgs));
     serde_json::to_string(&resources).unwrap()
 }

@@ -1,9 +1,9 @@
 //! 10,000 grants over 100 NSGs that end in one second, all their messages lost: the writes that close them.
 
+use crate::open_vms::{open_vms, vm};
 use crate::simulated::{Simulated, person};
 use ajar_access::testing::World;
 use ajar_access::{configure, submit};
-use end_to_end_tests::id;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -11,38 +11,9 @@ use std::time::Instant;
 const NSGS: usize = 100;
 const GRANTS: usize = 10_000;
 
-fn vm(index: usize) -> String {
-    id("Microsoft.Compute/virtualMachines", &format!("bench-{index}"))
-}
-
 /// The estate: VMs, each behind an NSG of its own that lets everybody in.
 pub(crate) fn resources() -> Vec<Value> {
-    let vnet = id("Microsoft.Network/virtualNetworks", "bench-vnet");
-    let subnet = format!("{vnet}/subnets/default");
-    let mut resources = vec![json!({ "id": vnet, "name": "bench-vnet", "location": "westeurope",
-        "type": "Microsoft.Network/virtualNetworks", "properties": {
-            "addressSpace": { "addressPrefixes": ["10.0.0.0/8"] },
-            "subnets": [{ "name": "default", "properties": { "addressPrefix": "10.0.0.0/8" } }] } })];
-    for index in 0..NSGS {
-        let name = format!("bench-{index}");
-        let nsg = id("Microsoft.Network/networkSecurityGroups", &name);
-        let nic = id("Microsoft.Network/networkInterfaces", &name);
-        resources.push(json!({ "id": nsg, "name": name, "type": "Microsoft.Network/networkSecurityGroups",
-            "location": "westeurope", "properties": { "securityRules": [{ "name": "AllowSSH", "properties": {
-                "priority": 300, "direction": "Inbound", "access": "Allow", "protocol": "Tcp",
-                "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*",
-                "destinationPortRange": "22" } }] } }));
-        resources.push(json!({ "id": nic, "name": name, "type": "Microsoft.Network/networkInterfaces",
-            "location": "westeurope", "properties": { "networkSecurityGroup": { "id": nsg },
-                "ipConfigurations": [{ "name": "ipconfig1", "properties": { "primary": true,
-                    "privateIPAddress": format!("10.1.0.{}", index + 4),
-                    "privateIPAllocationMethod": "Static", "privateIPAddressVersion": "IPv4",
-                    "subnet": { "id": subnet } } }] } }));
-        resources.push(json!({ "id": vm(index), "name": name, "type": "Microsoft.Compute/virtualMachines",
-            "location": "westeurope", "properties": { "hardwareProfile": { "vmSize": "Standard_B2s" },
-                "networkProfile": { "networkInterfaces": [{ "id": nic }] } } }));
-    }
-    resources
+    open_vms(NSGS)
 }
 
 pub(crate) async fn measure() {

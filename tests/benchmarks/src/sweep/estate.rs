@@ -1,5 +1,6 @@
 //! The sweep over an estate of 10,000 VMs: memory, lists, and calls of Azure Resource Manager.
 
+use crate::open_vms;
 use crate::simulated::{RealClock, Simulated, person};
 use ajar_access::compliance;
 use ajar_access::compliance_report;
@@ -21,12 +22,8 @@ const OPEN: usize = 100;
 
 /// The estate: each VM with one network interface, ten behind an NSG, the first hundred open.
 pub(crate) fn resources() -> Vec<Value> {
-    let vnet = id("Microsoft.Network/virtualNetworks", "bench-vnet");
-    let subnet = format!("{vnet}/subnets/default");
-    let mut resources = vec![json!({ "id": vnet, "name": "bench-vnet", "location": "westeurope",
-        "type": "Microsoft.Network/virtualNetworks", "properties": {
-            "addressSpace": { "addressPrefixes": ["10.0.0.0/8"] },
-            "subnets": [{ "name": "default", "properties": { "addressPrefix": "10.0.0.0/8" } }] } })];
+    let (network, subnet) = open_vms::network();
+    let mut resources = vec![network];
     for index in 0..VMS {
         let name = format!("bench-{index}");
         let group = id("Microsoft.Network/networkSecurityGroups", &format!("bench-{}", index / BEHIND));

@@ -18,6 +18,8 @@ mod closing;
 mod cost;
 mod counted_store;
 mod estate;
+#[path = "../open_vms.rs"]
+mod open_vms;
 mod simulated;
 
 #[tokio::main]
