@@ -1,10 +1,10 @@
 //! When each sweep last did its work, for alerts on one that is missing.
 
 use crate::Ajar;
-use crate::document::{Document, decode, encode};
+use crate::cursor;
+use crate::document::Document;
 use crate::error::AccessError;
 use crate::keys::Key;
-use crate::ports::store::{Change, Table};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,20 +31,15 @@ pub const SWEEP_EXPIRED: &str = "sweep_expired";
 /// The function name of the daily sweep, under which its heartbeat is kept.
 pub const COMPLIANCE_SWEEP: &str = "compliance_sweep";
 
-fn partition() -> Key {
-    Key::new(["heartbeat"])
+fn place(sweep: &str) -> (Key, Key) {
+    (Key::new(["heartbeat"]), Key::new([sweep]))
 }
 
 /// Leaves a heartbeat. That it could not be left is what its absence says.
 pub(crate) async fn leave(ajar: &Ajar, sweep: &str, due: usize, failed: usize) {
     let heartbeat = Heartbeat { at: ajar.ports.clock.now(), due, failed };
     tracing::info!(sweep, due, failed, "a sweep ended");
-    let left = async {
-        let change = Change::Put { row: Key::new([sweep]), document: encode(&heartbeat)? };
-        ajar.ports.store.commit(Table::Cursors, &partition(), &[change]).await?;
-        Ok::<_, AccessError>(())
-    };
-    if let Err(error) = left.await {
+    if let Err(error) = cursor::put(ajar, place(sweep), &heartbeat).await {
         tracing::error!(sweep, error = error.log_text(), "a sweep's heartbeat could not be left");
     }
 }
@@ -54,6 +49,5 @@ pub(crate) async fn leave(ajar: &Ajar, sweep: &str, due: usize, failed: usize) {
 /// # Errors
 /// [`AccessError::Unavailable`] when the store is.
 pub async fn last(ajar: &Ajar, sweep: &str) -> Result<Option<Heartbeat>, AccessError> {
-    let row = ajar.ports.store.get(Table::Cursors, &partition(), &Key::new([sweep])).await?;
-    row.as_ref().map(decode).transpose()
+    cursor::read(ajar, place(sweep)).await
 }

@@ -11,6 +11,7 @@ pub mod compliance_report;
 pub mod compliance_run;
 pub mod configure;
 pub mod correlation;
+mod cursor;
 pub mod decide;
 mod document;
 mod drift;

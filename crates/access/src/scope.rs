@@ -5,11 +5,11 @@
 //! estate; one that leaves loses nothing that closes its access: what is due is done wherever it is.
 
 use crate::Ajar;
-use crate::document::{Document, decode, encode};
+use crate::cursor;
+use crate::document::Document;
 use crate::error::AccessError;
 use crate::keys::Key;
 use crate::ports::azure::AzureError;
-use crate::ports::store::{Change, Table};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -90,9 +90,7 @@ fn with_those(ajar: &Ajar, below: &[String]) -> Vec<String> {
 }
 
 async fn read(ajar: &Ajar) -> Result<Option<Below>, AccessError> {
-    let (partition, row) = place();
-    let row = ajar.ports.store.get(Table::Cursors, &partition, &row).await?;
-    let below = row.as_ref().map(decode::<Below>).transpose()?;
+    let below: Option<Below> = cursor::read(ajar, place()).await?;
     Ok(below.filter(|below| below.groups == ajar.settings.management_groups))
 }
 
@@ -106,13 +104,7 @@ async fn ask(ajar: &Ajar) -> Result<Vec<String>, AzureError> {
     found.dedup();
     let groups = ajar.settings.management_groups.clone();
     let below = Below { groups, at: ajar.ports.clock.now(), subscriptions: found.clone() };
-    let keep = async {
-        let (partition, row) = place();
-        let change = Change::Put { row, document: encode(&below)? };
-        ajar.ports.store.commit(Table::Cursors, &partition, &[change]).await?;
-        Ok::<_, AccessError>(())
-    };
-    if let Err(error) = keep.await {
+    if let Err(error) = cursor::put(ajar, place(), &below).await {
         tracing::warn!(error = error.log_text(), "who is below the management groups could not be kept");
     }
     Ok(found)

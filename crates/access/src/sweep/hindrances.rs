@@ -2,10 +2,9 @@
 //! to be left alone, and work that failed.
 
 use crate::Ajar;
-use crate::document::{Document, decode, encode};
-use crate::error::AccessError;
+use crate::cursor;
+use crate::document::Document;
 use crate::keys::{Key, digest};
-use crate::ports::store::{Change, Table};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,12 +49,7 @@ fn key(subject: &str) -> String {
 impl Hindrances {
     /// What the last sweep left. When that cannot be told, nothing: the worst is a call too many.
     pub(super) async fn read(ajar: &Ajar) -> Hindrances {
-        let (partition, row) = place();
-        let read = async {
-            let row = ajar.ports.store.get(Table::Cursors, &partition, &row).await?;
-            row.as_ref().map(decode::<Remembered>).transpose()
-        };
-        let before = match read.await {
+        let before = match cursor::read::<Remembered>(ajar, place()).await {
             Ok(before) => before.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(error = error.log_text(), "what hindered the last sweep cannot be read");
@@ -112,13 +106,7 @@ impl Hindrances {
         if present == self.before {
             return;
         }
-        let keep = async {
-            let (partition, row) = place();
-            let change = Change::Put { row, document: encode(&present)? };
-            ajar.ports.store.commit(Table::Cursors, &partition, &[change]).await?;
-            Ok::<_, AccessError>(())
-        };
-        if let Err(error) = keep.await {
+        if let Err(error) = cursor::put(ajar, place(), &present).await {
             tracing::warn!(error = error.log_text(), "what hindered this sweep cannot be kept");
         }
     }
