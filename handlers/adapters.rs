@@ -1,19 +1,21 @@
 //! The adapters behind the use cases' ports, as the configuration says. Nothing is connected to here: each
 //! adapter calls out when it is first used, so that a cold start waits for nobody.
 
-use crate::configuration::{Configuration, ConfigurationError, StoreConfiguration};
+use crate::configuration::{Configuration, ConfigurationError, StorageConfiguration, StoreConfiguration};
 use crate::system::{RandomIds, SystemClock};
 use crate::templates;
 use ajar_access::permission::RecentPermissions;
 use ajar_access::ports::Ports;
+use ajar_access::ports::blobs::Blobs;
 use ajar_access::ports::clock::Clock;
 use ajar_access::ports::identity::{Authenticator, Tokens};
 use ajar_access::ports::notifier::Notifier;
 use ajar_access::ports::store::Store;
 use ajar_access::{Ajar, Chains, Settings};
 use ajar_arm::ResourceManager;
+use ajar_blobs::BlobStore;
 use ajar_bus::{Namespace, ServiceBus};
-use ajar_embedded_store::EmbeddedStore;
+use ajar_embedded_store::{BlobFolder, EmbeddedStore};
 use ajar_entra::{EntraAuthenticator, ManagedIdentity};
 use ajar_http_api::FrontEnd;
 use ajar_tables::TableStore;
@@ -40,17 +42,25 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             .map_err(about("IDENTITY_ENDPOINT"))?,
     );
     let tokens: Arc<dyn Tokens> = identity.clone();
-    let store: Arc<dyn Store> = match &configuration.store {
+    let (store, blobs): (Arc<dyn Store>, Arc<dyn Blobs>) = match &configuration.store {
         StoreConfiguration::File(file) => {
-            Arc::new(EmbeddedStore::open(file).map_err(about("AJAR_STORE_FILE"))?)
+            let store = EmbeddedStore::open(file).map_err(about("AJAR_STORE_FILE"))?;
+            (Arc::new(store), Arc::new(BlobFolder::beside(file)))
         }
-        // Only a local Azurite is spoken to without TLS, with the account that everybody knows.
-        StoreConfiguration::Tables(endpoint) if endpoint.starts_with("http://") => {
-            Arc::new(TableStore::azurite(endpoint).map_err(about("AJAR_TABLES_ENDPOINT"))?)
-        }
-        StoreConfiguration::Tables(endpoint) => {
-            let store = TableStore::entra(endpoint, identity, client.clone());
-            Arc::new(store.map_err(about("AJAR_TABLES_ENDPOINT"))?)
+        StoreConfiguration::Tables(StorageConfiguration { tables, blobs, container }) => {
+            // Only a local Azurite is spoken to without TLS, with the account that everybody knows.
+            let store = if tables.starts_with("http://") {
+                TableStore::azurite(tables)
+            } else {
+                TableStore::entra(tables, identity.clone(), client.clone())
+            };
+            let blobs = if blobs.starts_with("http://") {
+                BlobStore::azurite(blobs, container)
+            } else {
+                BlobStore::entra(blobs, container, identity, client.clone())
+            };
+            let blobs = blobs.map_err(about("AJAR_BLOBS_ENDPOINT or AJAR_BLOBS_CONTAINER"))?;
+            (Arc::new(store.map_err(about("AJAR_TABLES_ENDPOINT"))?), Arc::new(blobs))
         }
     };
     let azure =
@@ -77,6 +87,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
             },
             ports: Ports {
                 store,
+                blobs,
                 azure: Arc::new(azure),
                 bus: Arc::new(ServiceBus::new(namespace, tokens, client)),
                 notifiers,

@@ -41,10 +41,21 @@ pub(crate) struct DeploymentConfiguration {
 
 /// Where state is kept.
 pub(crate) enum StoreConfiguration {
-    /// `AJAR_TABLES_ENDPOINT`: Table Storage, or a local Azurite.
-    Tables(String),
-    /// `AJAR_STORE_FILE`: one file, for a first run without either.
+    /// Table Storage, or a local Azurite.
+    Tables(StorageConfiguration),
+    /// `AJAR_STORE_FILE`: one file, for a first run without either. What is kept beside the store is in a folder of the
+    /// same name with `.blobs`.
     File(PathBuf),
+}
+
+/// Where state is in Azure Storage.
+pub(crate) struct StorageConfiguration {
+    /// `AJAR_TABLES_ENDPOINT`: the tables.
+    pub(crate) tables: String,
+    /// `AJAR_BLOBS_ENDPOINT`: what is kept beside them.
+    pub(crate) blobs: String,
+    /// `AJAR_BLOBS_CONTAINER`: the container there, `state` by default. Two deployments never share one.
+    pub(crate) container: String,
 }
 
 /// Where messages go.
@@ -186,7 +197,12 @@ impl Configuration {
 
 fn read_store<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<StoreConfiguration> {
     match (reader.optional("AJAR_TABLES_ENDPOINT"), reader.optional("AJAR_STORE_FILE")) {
-        (Some(endpoint), None) => Some(StoreConfiguration::Tables(endpoint)),
+        (Some(tables), None) => {
+            let holds = "https://<account>.blob.core.windows.net, the blobs beside the tables, which tell when these are old";
+            let blobs = reader.required("AJAR_BLOBS_ENDPOINT", holds, |value| Some(value.to_owned()))?;
+            let container = reader.optional("AJAR_BLOBS_CONTAINER").unwrap_or_else(|| "state".to_owned());
+            Some(StoreConfiguration::Tables(StorageConfiguration { tables, blobs, container }))
+        }
         (None, Some(file)) => Some(StoreConfiguration::File(file.into())),
         (both, _) => {
             let how = if both.is_some() { "are both set" } else { "are both missing" };
@@ -273,12 +289,13 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    const GOOD: [(&str, &str); 8] = [
+    const GOOD: [(&str, &str); 9] = [
         ("AJAR_DEPLOYMENT", "prod"),
         ("AJAR_SUBSCRIPTIONS", "11111111-1111-1111-1111-111111111111, 22222222-2222-2222-2222-222222222222"),
         ("AJAR_TENANT_ID", "33333333-3333-3333-3333-333333333333"),
         ("AJAR_AUDIENCE", "api://ajar"),
         ("AJAR_TABLES_ENDPOINT", "https://state.table.core.windows.net"),
+        ("AJAR_BLOBS_ENDPOINT", "https://state.blob.core.windows.net"),
         ("ServiceBusConnection__fullyQualifiedNamespace", "contoso.servicebus.windows.net"),
         ("IDENTITY_ENDPOINT", "http://127.0.0.1:4141/msi/token"),
         ("IDENTITY_HEADER", "secret"),

@@ -48,6 +48,7 @@ fn settings(snapshot: &str) -> BTreeMap<String, String> {
                 _ if value.contains(".serviceBusEndpoint") => "contoso.servicebus.windows.net",
                 _ if value.contains("loginEndpoint") => "https://login.microsoftonline.com/",
                 _ if value.contains("resourceManager") => "https://management.azure.com/",
+                _ if value.contains("blob.{1}") => "https://contoso.blob.core.windows.net",
                 _ if value.contains("suffixes.storage") => "https://contoso.table.core.windows.net",
                 _ if name == "APPLICATIONINSIGHTS_CONNECTION_STRING" => "InstrumentationKey=none",
                 _ => panic!("{name} is {value}: say here what it is in a deployment"),
@@ -87,6 +88,7 @@ fn none_of_those_that_the_start_needs_can_be_left_out() {
     let settings = settings(SNAPSHOTS[0]);
     for needed in [
         "AJAR_AUDIENCE",
+        "AJAR_BLOBS_ENDPOINT",
         "AJAR_DEPLOYMENT",
         "AJAR_SUBSCRIPTIONS",
         "AJAR_TABLES_ENDPOINT",

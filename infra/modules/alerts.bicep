@@ -33,6 +33,17 @@ var logAlerts = [
     window: 'PT10M'
   }
   {
+    name: 'store-restored'
+    description: 'The tables are older than what is kept beside them: nothing is opened until somebody resumes.'
+    severity: 0
+    query: replace(metric, '{metric}', 'ajar.store.restored')
+    measure: 'value'
+    aggregation: 'Maximum'
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+  }
+  {
     name: 'sweep-failing'
     description: 'The sweep fails again and again.'
     severity: 1

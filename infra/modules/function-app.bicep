@@ -121,6 +121,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
             name: 'AJAR_TABLES_ENDPOINT'
             value: 'https://${stateStorage.name}.table.${environment().suffixes.storage}'
           }
+          {
+            name: 'AJAR_BLOBS_ENDPOINT'
+            value: 'https://${stateStorage.name}.blob.${environment().suffixes.storage}'
+          }
           { name: 'AJAR_AUTHORITY', value: environment().authentication.loginEndpoint }
           { name: 'AJAR_ARM_ENDPOINT', value: environment().resourceManager }
         ],

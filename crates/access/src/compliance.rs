@@ -26,7 +26,7 @@ use crate::ports::bus::{ComplianceMessage, Queue};
 use crate::ports::store::Etag;
 use crate::scope;
 use crate::send;
-use crate::store_marker;
+use crate::store_marker::{self, Standing};
 use crate::watched;
 use ajar_network::assessment::assess;
 use ajar_network::estate::Estate;
@@ -375,7 +375,7 @@ async fn look_at_points(
     nsgs: &[ResourceId],
     run: &mut ComplianceRun,
 ) -> Result<(), AccessError> {
-    let has_store = store_marker::is_present(ajar).await?;
+    let has_store = store_marker::standing(ajar).await? == Standing::Current;
     let protected: BTreeSet<&ResourceId> =
         known.policies.values().flat_map(|policy| &policy.points).map(|place| &place.point).collect();
     for id in nsgs {
@@ -421,7 +421,7 @@ async fn look_at_point(
             _ => {}
         }
     }
-    // Without its marker the store says nothing about what is wanted; the minute sweep closes by description then.
+    // A store that was emptied or restored says nothing about what is wanted; the minute sweep closes by description then.
     if !has_store {
         return Ok(());
     }

@@ -35,7 +35,7 @@ const ATTEMPTS: usize = 20;
 /// # Errors
 /// [`AccessError::Invalid`] naming the field, [`AccessError::Forbidden`] without both permissions,
 /// [`AccessError::NotFound`] for an unknown VM, [`AccessError::Conflict`] with code `NoEnforcementPoint`
-/// when no NSG filters the VM. Nothing is changed then.
+/// when no NSG filters the VM, with code `StoreRestored` until the operator resumes. Nothing is changed then.
 pub async fn enable(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Result<JitPolicy, AccessError> {
     let vm = input.vm()?;
     let terms = input.terms()?;
@@ -172,6 +172,7 @@ pub(crate) async fn disable_on(
     let vm = subject.vm;
     check_subscription(ajar, vm).await?;
     permission::require(ajar, caller, subject, Operation::Configure).await?;
+    store_marker::refuse_restored(ajar).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;
     let policy = policy_store::change(ajar, vm, |before| {

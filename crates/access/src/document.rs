@@ -33,8 +33,13 @@ pub(crate) fn encode<T: Document>(content: &T) -> Result<String, AccessError> {
 
 /// Reads a document of the version this release knows.
 pub(crate) fn decode<T: Document>(row: &Row) -> Result<T, AccessError> {
-    let place = || format!("{} {}/{}", T::NAME, row.partition.as_str(), row.row.as_str());
-    let VersionOnly { v } = serde_json::from_str(&row.document)
+    decode_text(&row.document, &format!("{}/{}", row.partition.as_str(), row.row.as_str()))
+}
+
+/// The same of a text that stands at `place`.
+pub(crate) fn decode_text<T: Document>(text: &str, place: &str) -> Result<T, AccessError> {
+    let place = || format!("{} {place}", T::NAME);
+    let VersionOnly { v } = serde_json::from_str(text)
         .map_err(|error| AccessError::internal(format!("{} has no version: {error}", place())))?;
     if v != T::VERSION {
         return Err(AccessError::internal(format!(
@@ -43,7 +48,7 @@ pub(crate) fn decode<T: Document>(row: &Row) -> Result<T, AccessError> {
             T::VERSION
         )));
     }
-    let versioned: Versioned<T> = serde_json::from_str(&row.document)
+    let versioned: Versioned<T> = serde_json::from_str(text)
         .map_err(|error| AccessError::internal(format!("{} cannot be read: {error}", place())))?;
     Ok(versioned.content)
 }

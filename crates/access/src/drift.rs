@@ -11,7 +11,7 @@ use crate::ports::identity::Caller;
 use crate::read_back;
 use crate::reconcile::{self, Outcome};
 use crate::send;
-use crate::store_marker;
+use crate::store_marker::{self, Standing};
 use crate::vm_history;
 use ajar_network::nsg::NetworkSecurityGroup;
 use ajar_network::plan::{self, DeploymentName, Desired, Plan, PlanError, RuleAction, RuleChange, Write};
@@ -30,7 +30,7 @@ pub(crate) async fn look_at_point(
     traces: &[Trace],
     reported: Option<&str>,
 ) -> Result<Option<String>, AccessError> {
-    if !store_marker::is_present(ajar).await? {
+    if store_marker::standing(ajar).await? != Standing::Current {
         return Ok(None);
     }
     let rows = point::read(ajar, point).await?;

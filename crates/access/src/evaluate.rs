@@ -22,6 +22,7 @@ use crate::resource_event::ResourceEvent;
 use crate::retire::{self, Retired};
 use crate::scope;
 use crate::send;
+use crate::store_marker;
 use crate::template::{Template, TemplateMode};
 use crate::template_start;
 use crate::vm_history;
@@ -380,6 +381,8 @@ async fn apply(
         }
         // It gets its policy when an NSG is put before it: that is an event too.
         Err(AccessError::Conflict { code: "NoEnforcementPoint", .. }) => Ok((false, None)),
+        // The next sweep over the estate looks at it again.
+        Err(AccessError::Conflict { code: store_marker::RESTORED, .. }) => Ok((true, None)),
         Err(error) => Err(error),
     }
 }

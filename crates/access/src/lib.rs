@@ -45,6 +45,7 @@ mod remind;
 pub mod request;
 pub mod request_id;
 pub mod resource_event;
+pub mod resume;
 mod retire;
 mod role_loss;
 mod scope;

@@ -23,6 +23,8 @@ pub enum Metric {
     SweepMissed,
     /// How late the oldest work of a sweep was done, or is while it cannot be done.
     SweepLag,
+    /// 1 while the tables are older than what is kept beside them, so that nothing is opened; else 0, at each sweep.
+    StoreRestored,
     /// Writes that somebody else's change to the same enforcement point came before.
     ReconcileConflicts,
     /// Answers 429 of Azure Resource Manager.
@@ -54,6 +56,7 @@ impl Metric {
         Metric::SweepHeartbeat,
         Metric::SweepMissed,
         Metric::SweepLag,
+        Metric::StoreRestored,
         Metric::ReconcileConflicts,
         Metric::ArmThrottled,
         Metric::ArmForbidden,
@@ -70,6 +73,7 @@ impl Metric {
             Metric::SweepHeartbeat => "ajar.sweep.heartbeat",
             Metric::SweepMissed => "ajar.sweep.missed",
             Metric::SweepLag => "ajar.sweep.lag",
+            Metric::StoreRestored => "ajar.store.restored",
             Metric::ReconcileConflicts => "ajar.reconcile.conflicts",
             Metric::ArmThrottled => "ajar.arm.throttled",
             Metric::ArmForbidden => "ajar.arm.forbidden",
@@ -89,6 +93,7 @@ impl Metric {
             Metric::OverdueGrants
             | Metric::SweepMissed
             | Metric::SweepLag
+            | Metric::StoreRestored
             | Metric::UnwatchedSubscriptions => Kind::Gauge,
             Metric::TimeToOpen => Kind::Distribution,
         }

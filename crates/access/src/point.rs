@@ -108,7 +108,12 @@ pub(crate) struct PointRows {
 
 /// The partition of a point, in tables `grants` and `points`.
 pub(crate) fn partition(point: &ResourceId) -> Key {
-    Key::new([point.name().to_ascii_lowercase(), digest(&point.to_lowercase(), 20)])
+    Key::new([point.name().to_ascii_lowercase(), digits(point)])
+}
+
+/// What stands for a point where its name may not: hexadecimal digits.
+pub(crate) fn digits(point: &ResourceId) -> String {
+    digest(&point.to_lowercase(), 20)
 }
 
 /// The key that stands for a VM in rows.
@@ -166,6 +171,11 @@ pub(crate) async fn write_row<T: Document>(
         None => Change::Insert { row, document },
     };
     commit(ajar, point, change).await
+}
+
+/// The change that replaces a row.
+pub(crate) fn replacement<T: Document>(row: Key, content: &T, etag: Etag) -> Result<Change, AccessError> {
+    Ok(Change::Replace { row, document: encode(content)?, etag })
 }
 
 async fn commit(ajar: &Ajar, point: &ResourceId, change: Change) -> Result<(), StoreOrAccess> {

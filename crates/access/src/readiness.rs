@@ -50,7 +50,7 @@ pub struct Found {
 /// Asks every dependency, all at once, each for at most [`LONGEST_WAIT`]. Nothing is written. In Azure it reads Ajar's
 /// own role assignments, which are few however large the subscription is.
 pub async fn look(ajar: &Ajar, callers: &dyn Authenticator) -> [Found; 4] {
-    let store = async { store_marker::is_present(ajar).await.map(drop).map_err(|error| error.log_text()) };
+    let store = async { store_marker::standing(ajar).await.map(drop).map_err(|error| error.log_text()) };
     let bus = async { ajar.ports.bus.reach().await.map_err(|error| error.to_string()) };
     let keys = async { callers.ready().await.map_err(|error| error.to_string()) };
     let clock = ajar.ports.clock.as_ref();

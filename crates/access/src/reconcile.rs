@@ -15,7 +15,7 @@ use crate::ports::azure::{AzureError, WriteOutcome};
 use crate::ports::store::Change;
 use crate::read_back;
 use crate::settle;
-use crate::store_marker;
+use crate::store_marker::{self, Standing};
 use ajar_network::nsg::NetworkSecurityGroup;
 use ajar_network::plan::{self, PlanError, RuleWrite, Write};
 use ajar_network::resource_id::ResourceId;
@@ -57,7 +57,7 @@ pub enum Outcome {
     Busy(Option<Timestamp>),
     /// Something is still under way: look again after so long.
     Later(SignedDuration),
-    /// The store is not the one this deployment wrote: only what is past its described end was closed.
+    /// The store is not as this deployment left it: only what is past its described end was closed.
     Blind,
 }
 
@@ -116,8 +116,8 @@ async fn take_turn<'a>(
     point: &'a ResourceId,
     moment: Option<Timestamp>,
 ) -> Result<Turn<'a>, AccessError> {
-    let (is_known, found) = futures::join!(store_marker::is_present(ajar), lease::find(ajar, point));
-    if !is_known? {
+    let (standing, found) = futures::join!(store_marker::standing(ajar), lease::find(ajar, point));
+    if standing? != Standing::Current {
         close_described(ajar, point).await?;
         return Ok(Turn::Done(Outcome::Blind.into()));
     }

@@ -19,6 +19,7 @@ use crate::ports::store::{Change, Table};
 use crate::request::{AccessRequest, RequestInput, Wish};
 use crate::request_id::RequestId;
 use crate::send;
+use crate::store_marker;
 use ajar_network::resource_id::ResourceId;
 
 /// Takes a request: the caller learns at once whether it can be granted; it is decided and opened through
@@ -146,12 +147,14 @@ pub(crate) async fn authorised_policy(
     subject: Subject<'_>,
 ) -> Result<JitPolicy, AccessError> {
     let vm = subject.vm;
-    let (permitted, policy) = futures::join!(
+    let (permitted, refused, policy) = futures::join!(
         permission::require(ajar, caller, subject, Operation::Request),
+        store_marker::refuse_restored(ajar),
         policy_store::read(ajar, vm),
     );
     // Who may not ask does not learn whether there is anything to ask for.
     permitted?;
+    refused?;
     in_force(vm, policy?)
 }
 

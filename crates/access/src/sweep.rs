@@ -25,7 +25,7 @@ use crate::request::AccessRequest;
 use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::scope;
-use crate::store_marker;
+use crate::store_marker::{self, Standing};
 use crate::template_start;
 use ajar_network::resource_id::ResourceId;
 use futures::future;
@@ -71,7 +71,7 @@ pub struct SweepReport {
     pub failed: usize,
     /// Ends of access that were not carried out in five sweeps or more: somebody has to look.
     pub overdue: usize,
-    /// Rules closed by their described end because the store is lost or unreadable.
+    /// Rules closed by their described end because the store is lost, restored or unreadable.
     pub closed_by_description: usize,
 }
 
@@ -88,11 +88,22 @@ pub async fn sweep(ajar: &Ajar) -> Result<SweepReport, AccessError> {
         );
     }
     let hindrances = Hindrances::read(ajar).await;
-    let found = match store_marker::is_present(ajar).await {
-        Ok(true) => read_due(ajar, &hindrances).await,
-        Ok(false) => {
-            look_at_what_is_due(ajar, &hindrances).await;
-            return close_all_described(ajar, "empty", SignedDuration::ZERO).await;
+    let found = match store_marker::look(ajar).await {
+        Ok(seen) => {
+            let standing = seen.standing();
+            metrics::measure(Metric::StoreRestored, f64::from(u8::from(standing == Standing::Restored)));
+            match standing {
+                Standing::Current => {
+                    future::join(read_due(ajar, &hindrances), store_marker::raise(ajar, seen)).await.0
+                }
+                Standing::Empty => {
+                    look_at_what_is_due(ajar, &hindrances).await;
+                    return close_all_described(ajar, "empty", SignedDuration::ZERO).await;
+                }
+                Standing::Restored => {
+                    return close_all_described(ajar, "restored from a backup", SignedDuration::ZERO).await;
+                }
+            }
         }
         Err(error) => Err(error),
     };

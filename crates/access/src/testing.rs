@@ -3,12 +3,14 @@
 
 mod azure;
 mod azure_roles;
+mod memory_blobs;
 mod memory_store;
 mod notifier;
 
 pub use azure::{FakeAzure, OWN_OBJECT_ID};
 pub use azure_roles::FakeRoles;
-pub use memory_store::MemoryStore;
+pub use memory_blobs::MemoryBlobs;
+pub use memory_store::{Backup, MemoryStore};
 pub use notifier::FakeNotifier;
 
 use crate::permission::RecentPermissions;
@@ -242,6 +244,8 @@ pub fn ask(name: &str, source: &str, duration: &str) -> RequestInput {
 pub struct World {
     /// Durable state.
     pub store: Arc<MemoryStore>,
+    /// What is kept beside the store.
+    pub blobs: Arc<MemoryBlobs>,
     /// Azure: two VMs behind one NSG that lets the Internet reach port 22, one behind two NSGs, one bare.
     pub azure: Arc<FakeAzure>,
     /// The bus.
@@ -261,6 +265,7 @@ impl World {
         let budget = Arc::new(Budget::new());
         let clock = Arc::new(ManualClock(Mutex::new(EPOCH.parse().expect("a timestamp"))));
         let store = Arc::new(MemoryStore::new(Arc::clone(&budget)));
+        let blobs = Arc::new(MemoryBlobs::new(Arc::clone(&budget)));
         let azure = Arc::new(FakeAzure::new(Arc::clone(&budget)));
         let bus = Arc::new(FakeBus {
             budget: Arc::clone(&budget),
@@ -279,6 +284,7 @@ impl World {
             },
             ports: Ports {
                 store: store.clone(),
+                blobs: blobs.clone(),
                 azure: azure.clone(),
                 bus: bus.clone(),
                 notifiers: Vec::new(),
@@ -287,7 +293,7 @@ impl World {
             },
             permissions: RecentPermissions::default(),
         };
-        World { store, azure, bus, clock, budget, ajar }
+        World { store, blobs, azure, bus, clock, budget, ajar }
     }
 
     /// Opens a channel on which people are told what happens, and returns it. Without one nothing is noted.

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod blob_folder;
 mod file;
 mod rows;
 
+pub use blob_folder::BlobFolder;
 pub use file::OpenError;
 
 use ajar_access::keys::Key;

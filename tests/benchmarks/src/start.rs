@@ -93,6 +93,7 @@ fn spawn(executable: &str, port: u16) -> std::io::Result<Child> {
         .env("AJAR_AUDIENCE", "api://ajar")
         // Nobody answers at port 1: what the invocation sends is refused at once.
         .env("AJAR_TABLES_ENDPOINT", "https://127.0.0.1:1")
+        .env("AJAR_BLOBS_ENDPOINT", "https://127.0.0.1:1")
         .env("ServiceBusConnection__fullyQualifiedNamespace", "bench.servicebus.windows.net")
         .env("AJAR_SERVICE_BUS_ENDPOINT", "http://127.0.0.1:1")
         .env("IDENTITY_ENDPOINT", "http://127.0.0.1:1/msi/token")

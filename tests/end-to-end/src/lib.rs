@@ -14,7 +14,7 @@
 pub mod receiver;
 
 use azure_simulator::{Running, Simulator, SystemClock};
-use azurite::Azurite;
+use azurite::{Azurite, AzuriteBlobs};
 use functions_host::{FunctionsHost, Options};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -86,6 +86,8 @@ pub struct Stack {
     pub azure: Running,
     /// Table Storage.
     pub azurite: Azurite,
+    /// Blob Storage.
+    pub blobs: AzuriteBlobs,
     log: Arc<Mutex<Vec<String>>>,
     client: reqwest::Client,
     events: tokio::task::JoinHandle<()>,
@@ -93,7 +95,7 @@ pub struct Stack {
 }
 
 /// The app settings that the handler needs in front of a simulated Azure at `azure`.
-pub fn settings(azure: &str, service_bus: &str, tables: &str) -> Vec<(String, String)> {
+pub fn settings(azure: &str, service_bus: &str, tables: &str, blobs: &str) -> Vec<(String, String)> {
     [
         ("AJAR_DEPLOYMENT", "e2e"),
         ("AJAR_TENANT_ID", TENANT),
@@ -102,6 +104,7 @@ pub fn settings(azure: &str, service_bus: &str, tables: &str) -> Vec<(String, St
         ("AJAR_ARM_ENDPOINT", azure),
         ("AJAR_SUBSCRIPTIONS", SUBSCRIPTION),
         ("AJAR_TABLES_ENDPOINT", tables),
+        ("AJAR_BLOBS_ENDPOINT", blobs),
         ("AJAR_SERVICE_BUS_ENDPOINT", service_bus),
         ("ServiceBusConnection__fullyQualifiedNamespace", "local.servicebus.windows.net"),
         ("IDENTITY_ENDPOINT", &format!("{azure}/msi/token")),
@@ -125,7 +128,7 @@ impl Stack {
 
     /// The same with more app settings, or other values for some.
     pub async fn start_with(estate: &str, more: &[(&str, &str)]) -> Stack {
-        let azurite = azurite::start().await;
+        let (azurite, blobs) = tokio::join!(azurite::start(), azurite::start_blobs());
         let mut simulator = Simulator::new(estate, Arc::new(SystemClock), 1).unwrap();
         simulator.set_identity_header(IDENTITY_HEADER);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -138,7 +141,7 @@ impl Stack {
         options.service_bus_listen = service_bus;
         options.extra_queues = vec!["parked".into()];
         options.environment =
-            settings(&azure.base_url(), &format!("http://{service_bus}"), &azurite.endpoint);
+            settings(&azure.base_url(), &format!("http://{service_bus}"), &azurite.endpoint, &blobs.endpoint);
         let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         options.environment.extend(more);
         let issuer = azure.simulator();
@@ -161,7 +164,7 @@ impl Stack {
             client.clone(),
             format!("http://{service_bus}/vm-events/messages"),
         ));
-        let stack = Stack { host, azure, azurite, log, client, events, options };
+        let stack = Stack { host, azure, azurite, blobs, log, client, events, options };
         stack.answers().await;
         stack
     }
@@ -176,7 +179,7 @@ impl Stack {
     /// Stops the host with all the messages of its bus, and starts another on the same store and the same Azure. The
     /// addresses of Ajar and of the bus are others then.
     pub async fn with_another_host(self) -> Stack {
-        let Stack { host, azure, azurite, log, client, events, mut options } = self;
+        let Stack { host, azure, azurite, blobs, log, client, events, mut options } = self;
         host.stop().await;
         events.abort();
         let service_bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -190,7 +193,7 @@ impl Stack {
         ));
         let host = FunctionsHost::start(options.clone()).await.unwrap();
         host.ready().await.unwrap();
-        let stack = Stack { host, azure, azurite, log, client, events, options };
+        let stack = Stack { host, azure, azurite, blobs, log, client, events, options };
         stack.answers().await;
         stack
     }

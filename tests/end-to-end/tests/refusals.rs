@@ -122,7 +122,12 @@ async fn tokens_go_on_working_when_the_signing_key_changes() {
 
 #[test]
 fn a_wrong_setting_stops_the_start_and_is_named() {
-    let good = settings("http://127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:1/devstoreaccount1");
+    let good = settings(
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:1/devstoreaccount1",
+        "http://127.0.0.1:1/devstoreaccount1",
+    );
     for (name, value, words) in [
         ("AJAR_DEPLOYMENT", "", "1 to 12 lower-case letters"),
         ("AJAR_DEPLOYMENT", "Prod!", "1 to 12 lower-case letters"),
@@ -131,6 +136,8 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
         ("AJAR_AUDIENCE", "https://management.azure.com", "AJAR_AUDIENCE"),
         ("AJAR_TABLES_ENDPOINT", "", "AJAR_STORE_FILE"),
         ("AJAR_TABLES_ENDPOINT", "ftp://somewhere", "core.windows.net"),
+        ("AJAR_BLOBS_ENDPOINT", "", "core.windows.net"),
+        ("AJAR_BLOBS_ENDPOINT", "ftp://somewhere", "core.windows.net"),
         ("AJAR_ARM_ENDPOINT", "http://management.example", "AJAR_ARM_ENDPOINT"),
         ("ServiceBusConnection__fullyQualifiedNamespace", "contoso", "contoso.servicebus.windows.net"),
         ("IDENTITY_ENDPOINT", "", "managed identity"),

@@ -10,6 +10,7 @@
 )]
 
 mod azure;
+mod blobs;
 mod bus;
 mod estate;
 mod mutant;

@@ -1,6 +1,7 @@
 //! One run: the real use cases of several instances as tasks of one loop that a seed decides.
 
 use crate::azure::{Arm, target};
+use crate::blobs::BesideTables;
 use crate::bus::{InstanceClock, SeededIds, Sender};
 use crate::estate::{self, SUBSCRIPTION};
 use crate::mutant::Mutant;
@@ -147,6 +148,7 @@ fn ajar(world: &World, instance: usize) -> Ajar {
         ports: Ports {
             notifiers: Vec::new(),
             store: Arc::new(Tables { world: world.clone(), instance }),
+            blobs: Arc::new(BesideTables { world: world.clone(), instance }),
             azure: Arc::new(Arm { world: world.clone(), instance }),
             bus: Arc::new(Sender { world: world.clone(), instance }),
             clock: Arc::new(InstanceClock { world: world.clone(), instance }),

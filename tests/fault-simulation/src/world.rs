@@ -104,6 +104,8 @@ pub(crate) struct State {
     pub clock: ManualClock,
     pub azure: Simulator,
     pub rows: BTreeMap<(&'static str, String, String), (u64, String)>,
+    /// What is kept beside the tables: version and text by name.
+    pub blobs: BTreeMap<String, (u64, String)>,
     pub etags: u64,
     pub referee: Referee,
     pub events: BTreeMap<(u64, u64, u64), Event>,
@@ -153,6 +155,7 @@ impl State {
             clock,
             azure,
             rows: BTreeMap::new(),
+            blobs: BTreeMap::new(),
             etags: 0,
             events: BTreeMap::new(),
             sequence: 0,

@@ -8,6 +8,7 @@
 )]
 
 mod batches;
+mod blobs;
 mod changes;
 mod concurrency;
 mod documents;
@@ -17,6 +18,7 @@ mod scans;
 mod write;
 
 pub use batches::*;
+pub use blobs::keeps_every_promise_of_blobs;
 pub use changes::*;
 pub use concurrency::*;
 pub use documents::*;

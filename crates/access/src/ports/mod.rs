@@ -1,6 +1,7 @@
 //! The traits through which the use cases reach the world: one adapter crate implements each.
 
 pub mod azure;
+pub mod blobs;
 pub mod bus;
 pub mod clock;
 pub mod identity;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct Ports {
     /// Durable state.
     pub store: Arc<dyn store::Store>,
+    /// What is kept beside the store, and is not restored with it.
+    pub blobs: Arc<dyn blobs::Blobs>,
     /// Azure Resource Manager.
     pub azure: Arc<dyn azure::Azure>,
     /// Queued work.

@@ -13,6 +13,10 @@ use std::sync::{Arc, Mutex};
 
 type Rows = BTreeMap<(Table, Key, Key), (Etag, String)>;
 
+/// All tables as they were at a moment.
+#[derive(Debug, Clone)]
+pub struct Backup(Rows);
+
 /// A store that forgets everything at the end of the test.
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -41,6 +45,20 @@ impl MemoryStore {
     /// Removes every row of one table.
     pub fn wipe_table(&self, table: Table) {
         lock(&self.rows).retain(|(of, ..), _| *of != table);
+    }
+
+    /// A backup of all tables.
+    pub fn back_up(&self) -> Backup {
+        Backup(lock(&self.rows).clone())
+    }
+
+    /// Puts a backup in the place of all tables, as a tool that writes its rows anew: their ETags are others.
+    pub fn restore(&self, backup: &Backup) {
+        let fresh = |(place, (_, document)): (&(Table, Key, Key), &(Etag, String))| {
+            let etag = Etag(self.etags.fetch_add(1, Ordering::SeqCst).to_string());
+            (place.clone(), (etag, document.clone()))
+        };
+        *lock(&self.rows) = backup.0.iter().map(fresh).collect();
     }
 
     /// All rows, to compare states; ETags are left out.

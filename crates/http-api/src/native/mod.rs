@@ -8,6 +8,7 @@ mod policies;
 mod preview;
 mod remediation;
 mod requests;
+mod store;
 
 use crate::Api;
 use ajar_access::ports::identity::Caller;
@@ -29,6 +30,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/api/requests/{id}", get(requests::get).delete(requests::delete))
         .route("/api/requests/{id}/extend", post(requests::extend))
         .route("/api/requests/{id}/history", get(requests::history))
+        .route("/api/store/resume", post(store::resume))
 }
 
 /// A list, in the shape of Azure's lists.

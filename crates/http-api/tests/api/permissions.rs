@@ -16,6 +16,9 @@ const FREE: [&str; 3] = ["GET /api/health", "GET /api/ready", "GET /api/requests
 /// What is only for the requester, whose role is checked again (`native::an_extension_takes_the_role`).
 const OWN: [&str; 1] = ["POST /api/requests/{id}/extend"];
 
+/// What is asked about on subscriptions (`restored_store::a_resume_takes_...` of `ajar-access`).
+const ON_SUBSCRIPTIONS: [&str; 1] = ["POST /api/store/resume"];
+
 /// A row of the page's first table.
 struct Row {
     operation: &'static str,
@@ -61,7 +64,7 @@ fn the_page_says_of_each_operation_what_the_code_asks() {
 #[test]
 fn every_native_route_is_on_the_page() {
     let listed: BTreeSet<&str> =
-        rows().into_iter().flat_map(|row| row.calls).chain(FREE).chain(OWN).collect();
+        rows().into_iter().flat_map(|row| row.calls).chain(FREE).chain(OWN).chain(ON_SUBSCRIPTIONS).collect();
     let table = README.split("## Native routes").nth(1).unwrap().split("\n## ").next().unwrap();
     let routes: BTreeSet<&str> = table
         .lines()
