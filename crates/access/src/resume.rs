@@ -72,7 +72,7 @@ pub async fn resume(ajar: &Ajar, caller: &Caller) -> Result<Resumed, AccessError
     }
     resumed.generation = store_marker::accept(ajar, seen).await?;
     for point in &points {
-        send::send_reconcile(ajar, point, None).await;
+        send::send_reconcile(ajar, point).await;
     }
     tracing::warn!(by = caller.object_id, ?resumed, "restored tables are current from now on");
     Ok(resumed)
