@@ -48,7 +48,7 @@ pub enum Kind {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 11] = [
+    pub const ALL: [Metric; 12] = [
         Metric::Requests,
         Metric::Decisions,
         Metric::TimeToOpen,

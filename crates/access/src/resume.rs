@@ -13,11 +13,12 @@ use crate::keys::Key;
 use crate::life_cycle::CloseReason;
 use crate::permission::{self, Operation};
 use crate::point::{self, Grant, ProjectedPolicy};
-use crate::policy::PolicyState;
+use crate::policy::{JitPolicy, PolicyState};
 use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::store::{Change, Continuation, Page, Range, Row, StoreError, Table};
 use crate::request::AccessRequest;
+use crate::scope;
 use crate::send;
 use crate::store_marker::{self, Standing};
 use ajar_network::resource_id::ResourceId;
@@ -43,7 +44,7 @@ pub struct Resumed {
 /// [`AccessError::Forbidden`] naming what is missing, [`AccessError::Conflict`] with code `StoreNotRestored` when there is
 /// nothing to resume, [`AccessError::Unavailable`] when something could not be read or written.
 pub async fn resume(ajar: &Ajar, caller: &Caller) -> Result<Resumed, AccessError> {
-    for subscription in &ajar.settings.subscriptions {
+    for subscription in &scope::read_anew(ajar).await? {
         let scope = format!("/subscriptions/{subscription}");
         for action in Operation::Configure.needs() {
             permission::require_on(ajar, caller, &scope, *action).await?;
@@ -78,7 +79,7 @@ pub async fn resume(ajar: &Ajar, caller: &Caller) -> Result<Resumed, AccessError
     Ok(resumed)
 }
 
-/// The rows of a table whose key begins with a prefix, page after page.
+/// The rows of a table, all or those whose key begins with a prefix, page after page.
 struct Pages<'a> {
     ajar: &'a Ajar,
     table: Table,
@@ -88,13 +89,13 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn of(ajar: &'a Ajar, table: Table, prefix: &str) -> Pages<'a> {
-        let prefix = Key::new([prefix]);
+    fn of(ajar: &'a Ajar, table: Table, prefix: Option<&str>) -> Pages<'a> {
+        let prefix = prefix.map(|prefix| Key::new([prefix]));
         let range = Range {
             first_partition: None,
             last_partition: None,
-            first_row: Some(prefix.first_under()),
-            last_row: Some(prefix.last_under()),
+            first_row: prefix.as_ref().map(Key::first_under),
+            last_row: prefix.as_ref().map(Key::last_under),
         };
         Pages { ajar, table, range, from: None, is_over: false }
     }
@@ -114,7 +115,7 @@ impl<'a> Pages<'a> {
 
 /// Ends every request that is not over. A request whose chain or policy is damaged is not: the caller learns of it.
 async fn end_requests(ajar: &Ajar, caller: &Caller, resumed: &mut Resumed) -> Result<(), AccessError> {
-    let mut pages = Pages::of(ajar, Table::Requests, "r");
+    let mut pages = Pages::of(ajar, Table::Requests, Some("r"));
     while let Some(rows) = pages.next().await? {
         for row in rows {
             let request = stored::<AccessRequest>(&row)?.content;
@@ -132,7 +133,7 @@ async fn end_requests(ajar: &Ajar, caller: &Caller, resumed: &mut Resumed) -> Re
 /// Removes grants that are to be open although no request says so any more: the tables of a backup need not be of one moment.
 async fn end_grants(ajar: &Ajar, resumed: &mut Resumed) -> Result<(), AccessError> {
     let now = ajar.ports.clock.now();
-    let mut pages = Pages::of(ajar, Table::Grants, "g");
+    let mut pages = Pages::of(ajar, Table::Grants, Some("g"));
     while let Some(rows) = pages.next().await? {
         for row in rows {
             let grant = stored::<Grant>(&row)?;
@@ -148,7 +149,7 @@ async fn end_grants(ajar: &Ajar, resumed: &mut Resumed) -> Result<(), AccessErro
 
 /// Forgets what would let a deny go. Has the rest projected anew, and returns the points of all policies.
 async fn forget_releases(ajar: &Ajar, resumed: &mut Resumed) -> Result<BTreeSet<ResourceId>, AccessError> {
-    let mut pages = Pages::of(ajar, Table::Grants, "p");
+    let mut pages = Pages::of(ajar, Table::Grants, Some("p"));
     while let Some(rows) = pages.next().await? {
         for row in rows {
             if let Some(change) = without_release(&row)? {
@@ -158,8 +159,11 @@ async fn forget_releases(ajar: &Ajar, resumed: &mut Resumed) -> Result<BTreeSet<
     }
     let now = ajar.ports.clock.now();
     let mut points = BTreeSet::new();
-    for subscription in &ajar.settings.subscriptions {
-        for policy in policy_store::read_all(ajar, subscription).await? {
+    // Of every subscription, also of one that is not looked after any more.
+    let mut pages = Pages::of(ajar, Table::Policies, None);
+    while let Some(rows) = pages.next().await? {
+        for row in rows {
+            let policy = stored::<JitPolicy>(&row)?.content;
             points.extend(policy.points.iter().map(|place| place.point.clone()));
             if policy.state == PolicyState::Enabled {
                 due::note(ajar, now, Task::Project { vm: policy.vm }).await?;
