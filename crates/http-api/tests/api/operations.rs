@@ -37,8 +37,8 @@ async fn anybody_learns_which_dependency_failed_and_not_why() {
 #[tokio::test]
 async fn a_thousand_questions_are_one_for_the_dependencies() {
     let server = Server::new();
-    // One look asks the store, the bus and Azure once each; one call more would fail it.
-    server.world.budget.limit(3, false);
+    // One look asks the tables, the blobs, the bus and Azure once each; one call more would fail it.
+    server.world.budget.limit(4, false);
     for _ in 0..1000 {
         assert_eq!(server.send(plain("/api/ready", &[])).await.status, 200);
     }
