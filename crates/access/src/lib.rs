@@ -29,6 +29,7 @@ mod look;
 pub mod message;
 pub mod metrics;
 pub mod notification;
+pub mod originals;
 pub mod outbox;
 pub mod permission;
 mod point;

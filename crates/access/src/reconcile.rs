@@ -10,7 +10,8 @@ use crate::lease::{self, Found, Freed, Held, Taking};
 use crate::life_cycle::Status;
 use crate::metrics::{self, Metric};
 use crate::notification::Happened;
-use crate::point::{self, Originals, PointRows};
+use crate::originals;
+use crate::point::{self, PointRows};
 use crate::ports::azure::{AzureError, WriteOutcome};
 use crate::ports::store::Change;
 use crate::read_back;
@@ -272,7 +273,7 @@ async fn work(
                     found.join("; ")
                 )));
             }
-            keep_originals(ajar, point, &rows, &planned, true).await?;
+            originals::keep_what_is_still_moved(ajar, point, &rows, &planned).await?;
             settle::settle(ajar, point, &rows, now, &planned.notes).await?;
             let read_back = Some(read_back::change(now, planned.notes)?);
             let next = if has_no_room {
@@ -284,7 +285,7 @@ async fn work(
             };
             return Ok(Worked { next, read_back });
         }
-        keep_originals(ajar, point, &rows, &planned, false).await?;
+        originals::keep_before_a_write(ajar, point, &rows, &planned).await?;
         let writing = write(ajar, point, &planned.write, lease, now);
         match correlation::within(cause(point, &rows, now), "write", writing).await {
             Ok(None) => {}
@@ -395,34 +396,6 @@ fn goes_on(point: &ResourceId, outcome: Result<WriteOutcome, AzureError>) -> Res
 fn opens_soon(rows: &PointRows, now: Timestamp) -> Option<SignedDuration> {
     let starts = rows.grants.iter().map(|stored| stored.content.start.duration_since(now));
     starts.filter(|wait| wait.is_positive() && *wait < SOON).min()
-}
-
-/// Keeps the originals of moved rules: more of them before a write, those that are still moved after it.
-async fn keep_originals(
-    ajar: &Ajar,
-    point: &ResourceId,
-    rows: &PointRows,
-    planned: &plan::Plan,
-    is_written: bool,
-) -> Result<(), AccessError> {
-    let before = rows.originals.as_ref().map(|stored| stored.content.clone()).unwrap_or_default();
-    let mut wanted =
-        Originals { rules: planned.originals.clone(), flush_connection: planned.original_flush_connection };
-    if !is_written {
-        let known: Vec<_> = before
-            .rules
-            .iter()
-            .filter(|old| !wanted.rules.iter().any(|rule| rule.name == old.name))
-            .cloned()
-            .collect();
-        wanted.rules.extend(known);
-        wanted.flush_connection = wanted.flush_connection.or(before.flush_connection);
-    }
-    if wanted == before {
-        return Ok(());
-    }
-    point::write_originals(ajar, point, &wanted, rows.originals.as_ref().map(|stored| stored.etag.clone()))
-        .await
 }
 
 /// Tells the requesters of what is not open yet why it cannot be.

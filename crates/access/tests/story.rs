@@ -12,6 +12,7 @@
 
 use ajar_access::error::AccessError;
 use ajar_access::life_cycle::{CloseReason, Status};
+use ajar_access::originals::OriginalsCopy;
 use ajar_access::policy::{PolicyInput, PolicyState};
 use ajar_access::ports::clock::Clock;
 use ajar_access::ports::store::Table;
@@ -131,9 +132,50 @@ async fn a_rule_in_the_way_is_moved_and_comes_back_when_jit_is_turned_off() {
     let request = read(&world, &request).await;
     assert_eq!((request.status, request.close_reason), (Status::Closed, Some(CloseReason::Revoked)));
     assert_eq!(world.azure.rules("first-nsg"), before, "as it was");
+    assert!(copies(&world).iter().all(|copy| copy.rules.is_empty() && copy.flush_connection.is_none()));
     assert_ne!(world.azure.property("first-nsg", "flushConnection"), Some(json!(true)));
     let gone = query::policy(&world.ajar, &user("alice"), &vm("both-1")).await;
     assert!(matches!(gone, Err(AccessError::NotFound(_))), "{gone:?}");
+}
+
+fn copies(world: &World) -> Vec<OriginalsCopy> {
+    let texts = world.blobs.contents();
+    let copies = texts.iter().filter(|(name, _)| name.starts_with("originals/"));
+    copies.map(|(_, text)| OriginalsCopy::parse(text).unwrap()).collect()
+}
+
+/// `ajar drain` puts rules back by it.
+#[tokio::test]
+async fn the_copy_of_originals_outlives_the_tables() {
+    let world = World::new();
+    configure::enable(&world.ajar, &user("alice"), &policy("both-1")).await.unwrap();
+    world.deliver().await;
+    let kept = copies(&world);
+    let of_first = kept.iter().find(|copy| copy.point.name() == "first-nsg").unwrap();
+    let moved: Vec<_> = of_first.rules.iter().map(|rule| (rule.name.as_str(), rule.priority)).collect();
+    assert_eq!((&moved[..], of_first.flush_connection), (&[("AllowMgmt", 100)][..], Some(false)));
+
+    world.store.wipe();
+    configure::enable(&world.ajar, &user("alice"), &policy("both-1")).await.unwrap();
+    world.deliver().await;
+    assert_eq!(copies(&world), kept, "what the new tables found moved is not where it was first");
+    configure::disable(&world.ajar, &user("alice"), &vm("both-1")).await.unwrap();
+    world.deliver().await;
+    assert_eq!(copies(&world), kept, "nobody has put it back");
+}
+
+/// Nothing is moved whose original nobody would know.
+#[tokio::test]
+async fn nothing_is_moved_before_its_original_is_kept() {
+    let world = World::new();
+    let before = world.azure.rules("first-nsg");
+    configure::enable(&world.ajar, &user("alice"), &policy("both-1")).await.unwrap();
+    world.blobs.is_down.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.deliver().await;
+    assert_eq!(world.azure.rules("first-nsg"), before);
+    world.blobs.is_down.store(false, std::sync::atomic::Ordering::SeqCst);
+    world.pass(SignedDuration::from_mins(2)).await;
+    assert!(!world.azure.allows(ADA, "10.0.1.4", 22));
 }
 
 #[tokio::test]

@@ -212,6 +212,9 @@ pub(crate) struct Drain {
     /// Also the deny rules: what they shut is open then wherever another rule allows it
     #[arg(long)]
     pub(crate) remove_deny: bool,
+    /// A copy of originals from the container `state`: rules that Ajar moved go back where they were, after the deny rules
+    #[arg(long, value_name = "FILE", requires = "remove_deny")]
+    pub(crate) originals: Vec<PathBuf>,
 }
 
 /// `ajar template`

@@ -59,6 +59,50 @@ fn draining_takes_deny_rules_only_when_told_and_last() {
     assert_eq!(all.out, format!("{allows}{}", command("ajar-prod-deny")));
 }
 
+/// Ajar had moved `ssh` and `rdp` behind its deny; the owner has put `late` between since, so `rdp` cannot pass it.
+#[test]
+fn what_was_moved_goes_back_after_the_deny_rules_as_far_as_the_order_of_others_stays() {
+    let mut web = nsg(
+        "web",
+        &[
+            described("ajar-prod-deny", 130, "Deny", "Ajar: shut"),
+            rule("ssh", 4000, "Allow", "*", "22"),
+            rule("late", 4001, "Deny", "*", "443"),
+            rule("rdp", 4002, "Allow", "*", "3389"),
+        ],
+    );
+    web["properties"]["flushConnection"] = json!(true);
+    let folder = tempfile::tempdir().unwrap();
+    let original = |name: &str, priority: u16| json!({ "name": name, "priority": priority, "rule": {} });
+    let file = folder.path().join("copy.json");
+    let write = |copy: Value| std::fs::write(&file, copy.to_string()).unwrap();
+    write(json!({ "v": 1, "point": nsg_id("web"), "flushConnection": false,
+        "rules": [original("SSH", 130), original("rdp", 140), original("gone", 150)] }));
+    let copy = file.to_str().unwrap();
+    let drain = ["drain", "--deployment", "prod", "--format", "commands", "--originals", copy];
+
+    let run = ajar(&[&drain[..], &["--remove-deny", "-"]].concat(), json!([web]).to_string());
+    let update =
+        format!("az network nsg rule update --ids '{}/securityRules/ssh' --priority 130\n", nsg_id("web"));
+    let flush =
+        format!("az resource update --ids '{}' --set properties.flushConnection=false\n", nsg_id("web"));
+    let expected = format!("{}{update}{flush}# {}/rdp  stays", command("ajar-prod-deny"), nsg_id("web"));
+    assert!(run.code == 1 && run.out.starts_with(&expected), "{}{}", run.out, run.err);
+
+    // Before the denies go, it would open what they shut.
+    let run = ajar(&[&drain[..], &["-"]].concat(), json!([web]).to_string());
+    assert!(
+        run.code == 2 && run.out.is_empty() && run.err.contains("--remove-deny"),
+        "{}{}",
+        run.out,
+        run.err
+    );
+
+    write(json!({ "v": 2, "point": nsg_id("web"), "rules": [] }));
+    let run = ajar(&[&drain[..], &["--remove-deny", "-"]].concat(), json!([web]).to_string());
+    assert!(run.code == 2 && run.err.contains("copy.json: ") && run.err.contains("version"), "{}", run.err);
+}
+
 /// The commands go to a shell.
 #[test]
 fn a_name_that_a_shell_would_obey_is_a_problem_and_no_command() {

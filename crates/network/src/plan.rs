@@ -179,6 +179,45 @@ pub enum PlanError {
     },
 }
 
+/// Where moved rules go when nothing of the deployment is left in the NSG.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PutBack {
+    /// Each rule with the priority that it has and the one that it had before, in an order in which they can be written one
+    /// at a time once the deployment's rules are gone.
+    pub moves: Vec<Move>,
+    /// What cannot be put back: the order among other people's rules would change.
+    pub notes: Vec<Note>,
+}
+
+/// A rule that gets its original priority back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The rule.
+    pub rule: String,
+    /// Its priority now.
+    pub from: u16,
+    /// Its original priority.
+    pub to: u16,
+}
+
+/// Where rules go back to that the deployment moved, by its `originals`; one that is not there any more is left out.
+///
+/// # Errors
+/// [`PlanError::UnreadableRule`] for a rule of others without a readable priority.
+pub fn put_back(
+    current: &NetworkSecurityGroup,
+    deployment: &DeploymentName,
+    originals: &[OriginalRule],
+) -> Result<PutBack, PlanError> {
+    let mut foreign = layout::foreign(current, deployment)?;
+    let notes = layout::restore(&mut foreign, originals);
+    let moves = layout::one_at_a_time(&foreign)
+        .into_iter()
+        .map(|f| Move { rule: f.rule.name().to_owned(), from: f.was, to: f.priority })
+        .collect();
+    Ok(PutBack { moves, notes })
+}
+
 /// Where an NSG is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(

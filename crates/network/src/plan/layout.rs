@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::desired::{Desired, ExistingRules, OriginalRule};
+use super::desired::{DeploymentName, Desired, ExistingRules, OriginalRule};
 use super::target::{Packets, Target, Wanted, enabled, protected_ports};
 use super::{Note, PlanError};
 use crate::address::AddressSet;
@@ -32,11 +32,11 @@ pub(super) struct Layout<'a> {
 /// The inbound rules of others in order of evaluation.
 pub(super) fn foreign<'a>(
     current: &'a NetworkSecurityGroup,
-    desired: &Desired,
+    deployment: &DeploymentName,
 ) -> Result<Vec<Foreign<'a>>, PlanError> {
     let mut foreign = Vec::new();
     for rule in current.rules() {
-        if rule.direction() == Some(Direction::Outbound) || desired.deployment.manages(rule.name()) {
+        if rule.direction() == Some(Direction::Outbound) || deployment.manages(rule.name()) {
             continue;
         }
         let Some(priority) = rule.priority() else {
@@ -91,7 +91,7 @@ pub(super) fn layout<'a>(
     desired: &Desired,
     target: &Target,
 ) -> Result<Layout<'a>, PlanError> {
-    let mut foreign = foreign(current, desired)?;
+    let mut foreign = foreign(current, &desired.deployment)?;
     let needed = target.allows.len() + target.denies.len();
     if needed == 0 {
         return Ok(Layout { foreign, managed: BTreeMap::new(), partial: false });
@@ -287,6 +287,14 @@ pub(super) fn restore(foreign: &mut [Foreign<'_>], originals: &[OriginalRule]) -
         }
     }
     notes
+}
+
+/// The rules that move, in an order in which they can do so one at a time: no two have one priority at any moment. There
+/// always is one while the order among them stays: those that rise go from the first on, those that sink from the last.
+pub(super) fn one_at_a_time<'f, 'a>(foreign: &'f [Foreign<'a>]) -> Vec<&'f Foreign<'a>> {
+    let up = foreign.iter().filter(|f| f.priority < f.was);
+    let down = foreign.iter().rev().filter(|f| f.priority > f.was);
+    up.chain(down).collect()
 }
 
 fn first_out_of_order(foreign: &[Foreign<'_>], back: &BTreeMap<usize, u16>) -> Option<usize> {
