@@ -95,6 +95,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
                 ids: Arc::new(RandomIds),
             },
             permissions: RecentPermissions::default(),
+            looks: ajar_access::store_marker::Looks::default(),
         },
         authenticator: Arc::new(authenticator),
         front_end: configuration.front_end,

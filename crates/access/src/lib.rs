@@ -52,7 +52,8 @@ mod role_loss;
 mod scope;
 mod send;
 mod settle;
-mod store_marker;
+mod shared_read;
+pub mod store_marker;
 pub mod submit;
 pub mod submit_many;
 mod supersede;
@@ -102,4 +103,6 @@ pub struct Ajar {
     pub chains: Chains,
     /// What was read of Azure's roles lately; shared by all that runs in one process.
     pub permissions: permission::RecentPermissions,
+    /// Who looks whether the store is current; shared likewise.
+    pub looks: store_marker::Looks,
 }

@@ -11,10 +11,13 @@ use crate::Ajar;
 use crate::document::{Document, Stored, decode_text, encode, stored};
 use crate::error::AccessError;
 use crate::keys::Key;
-use crate::ports::blobs::BlobName;
-use crate::ports::store::{Change, Etag, StoreError, Table};
+use crate::ports::blobs::{Blob, BlobName, Blobs};
+use crate::ports::store::{Change, Etag, Row, Store, StoreError, Table};
+use crate::shared_read::SharedRead;
+use futures::future;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The code of the error that says that nothing is taken on until the operator resumes.
 pub(crate) const RESTORED: &str = "StoreRestored";
@@ -84,14 +87,29 @@ fn row() -> Key {
     Key::new(["marker"])
 }
 
-async fn read_row(ajar: &Ajar) -> Result<Option<Stored<Marker>>, AccessError> {
-    ajar.ports.store.get(Table::Cursors, &partition(), &row()).await?.as_ref().map(stored).transpose()
+type RowRead = Result<Option<Row>, StoreError>;
+type BlobRead = Result<Option<Blob>, StoreError>;
+
+/// Where those of one process meet who look at the generation at the same time: each VM and each enforcement point has one
+/// of its own to do with, but the store is the same.
+#[derive(Clone, Default)]
+pub struct Looks(SharedRead<(RowRead, BlobRead)>);
+
+async fn read_row(store: Arc<dyn Store>) -> RowRead {
+    store.get(Table::Cursors, &partition(), &row()).await
 }
 
-async fn read_blob(ajar: &Ajar) -> Result<Option<Stored<Generation>>, AccessError> {
-    let name = BlobName::generation();
-    let Some(blob) = ajar.ports.blobs.read(&name).await? else { return Ok(None) };
-    Ok(Some(Stored { content: decode_text(&blob.text, name.as_str())?, etag: blob.etag }))
+async fn read_blob(blobs: Arc<dyn Blobs>) -> BlobRead {
+    blobs.read(&BlobName::generation()).await
+}
+
+fn row_read(read: RowRead) -> Result<Option<Stored<Marker>>, AccessError> {
+    read?.as_ref().map(stored).transpose()
+}
+
+fn blob_read(read: BlobRead) -> Result<Option<Stored<Generation>>, AccessError> {
+    let Some(blob) = read? else { return Ok(None) };
+    Ok(Some(Stored { content: decode_text(&blob.text, BlobName::generation().as_str())?, etag: blob.etag }))
 }
 
 /// Reads the generation in both places, at once.
@@ -99,13 +117,15 @@ async fn read_blob(ajar: &Ajar) -> Result<Option<Stored<Generation>>, AccessErro
 /// # Errors
 /// [`AccessError::Unavailable`] when either cannot be read: a store that cannot be told to be current is not read.
 pub(crate) async fn look(ajar: &Ajar) -> Result<Seen, AccessError> {
-    let (row, blob) = futures::join!(read_row(ajar), read_blob(ajar));
-    let mut seen = Seen { row: row?, blob: blob? };
+    let (store, blobs) = (&ajar.ports.store, &ajar.ports.blobs);
+    let both = future::join(read_row(Arc::clone(store)), read_blob(Arc::clone(blobs)));
+    let (row, blob) = ajar.looks.0.begin_now(both).await;
+    let mut seen = Seen { row: row_read(row)?, blob: blob_read(blob)? };
     if seen.standing() == Standing::Restored {
         // A sweep may have raised both between the two reads. Whichever seems to lag is read once more, after the other.
         match seen.blob {
-            Some(_) => seen.row = read_row(ajar).await?,
-            None => seen.blob = read_blob(ajar).await?,
+            Some(_) => seen.row = row_read(read_row(Arc::clone(store)).await)?,
+            None => seen.blob = blob_read(read_blob(Arc::clone(blobs)).await)?,
         }
     }
     Ok(seen)

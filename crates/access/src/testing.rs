@@ -292,6 +292,7 @@ impl World {
                 ids: Arc::new(CountingIds::default()),
             },
             permissions: RecentPermissions::default(),
+            looks: crate::store_marker::Looks::default(),
         };
         World { store, blobs, azure, bus, clock, budget, ajar }
     }

@@ -155,6 +155,7 @@ fn ajar(world: &World, instance: usize) -> Ajar {
             ids: Arc::new(SeededIds(world.clone())),
         },
         permissions: RecentPermissions::default(),
+        looks: ajar_access::store_marker::Looks::default(),
     }
 }
 

@@ -60,6 +60,7 @@ fn steer(simulator: &mut Simulator, request: &Request) -> Result<Response, Refus
             simulator.log.clear();
             done
         }
+        (&Method::GET, "/sim/writes") => Ok(Response::json(StatusCode::OK, json!(simulator.writes()))),
         (&Method::GET, "/sim/estate") => Ok(Response::json(StatusCode::OK, simulator.estate())),
         (&Method::PUT, "/sim/estate") => {
             let text = String::from_utf8_lossy(&request.body).into_owned();

@@ -9,6 +9,7 @@ use azure_simulator::{Simulator, SystemClock};
 use end_to_end_tests::{TENANT, sample_estate};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -73,6 +74,13 @@ impl Simulated {
         let client = ResourceManager::client().unwrap();
         let tokens = Arc::new(Issued(token));
         Arc::new(ResourceManager::new(&self.url, tokens, client, Arc::new(RealClock)).unwrap())
+    }
+
+    /// How many writes to NSGs and their rules there were so far.
+    pub(crate) async fn nsg_writes(&self) -> u64 {
+        let url = format!("{}/sim/writes", self.url);
+        let writes: BTreeMap<String, u64> = self.client.get(&url).send().await.unwrap().json().await.unwrap();
+        writes.iter().filter(|(id, _)| id.contains("/networksecuritygroups/")).map(|(_, count)| count).sum()
     }
 
     /// The calls since the last time, oldest first; the simulator keeps 10,000.

@@ -166,8 +166,12 @@ fn the_log_tells_every_arm_request_and_its_end() {
             ("GET", 403, Some("AuthorizationFailed"))
         ]
     );
+    let writes = sim(&mut azure, Method::GET, "/sim/writes", None);
+    let counts: Vec<&Value> = writes.value().as_object().unwrap().values().collect();
+    assert_eq!(counts, [&json!(2)], "two were asked for, of one NSG");
     sim(&mut azure, Method::DELETE, "/sim/log", None);
     assert_eq!(sim(&mut azure, Method::GET, "/sim/log", None).value(), &json!([]));
+    assert_eq!(sim(&mut azure, Method::GET, "/sim/writes", None).value(), writes.value(), "counted for ever");
 }
 
 #[test]
