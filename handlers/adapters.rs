@@ -2,6 +2,7 @@
 //! adapter calls out when it is first used, so that a cold start waits for nobody.
 
 use crate::configuration::{Configuration, ConfigurationError, StorageConfiguration, StoreConfiguration};
+use crate::organisation_policies;
 use crate::system::{RandomIds, SystemClock};
 use crate::templates;
 use ajar_access::permission::RecentPermissions;
@@ -74,6 +75,9 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
     let authenticator = EntraAuthenticator::new(&configuration.callers, client.clone(), clock.clone())
         .map_err(about("AJAR_AUTHORITY, AJAR_TENANT_ID or AJAR_AUDIENCE"))?;
     let notifiers = notifiers(configuration, &clock)?;
+    let deployment = &configuration.deployment;
+    let organisation =
+        organisation_policies::read(deployment.organisation_policies.as_deref(), deployment.zone.clone())?;
     Ok(World {
         ajar: Ajar {
             chains: Chains::default(),
@@ -83,6 +87,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
                 management_groups: configuration.deployment.management_groups.clone(),
                 event_namespace: configuration.bus.namespace.split('.').next().map(str::to_owned),
                 remind_before: configuration.deployment.remind_before,
+                approval_time: configuration.deployment.approval_time,
                 templates: templates::read(configuration.deployment.templates.as_deref())?,
             },
             ports: Ports {
@@ -91,6 +96,7 @@ pub(crate) fn connect(configuration: &Configuration) -> Result<World, Configurat
                 azure: Arc::new(azure),
                 bus: Arc::new(ServiceBus::new(namespace, tokens, client)),
                 notifiers,
+                organisation: Arc::new(organisation),
                 clock,
                 ids: Arc::new(RandomIds),
             },

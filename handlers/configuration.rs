@@ -5,10 +5,14 @@ use ajar_entra::{AuthenticatorSettings, ManagedIdentitySettings, PUBLIC_AUTHORIT
 use ajar_http_api::FrontEnd;
 use ajar_network::plan::DeploymentName;
 use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
 /// The longest time ahead that people are reminded of an end: no access lasts longer than a day.
 const LONGEST_REMINDER: SignedDuration = SignedDuration::from_hours(24);
+
+/// The longest time that a request waits for people: no start is farther ahead.
+const LONGEST_APPROVAL: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Everything that the app settings say.
 pub(crate) struct Configuration {
@@ -37,6 +41,12 @@ pub(crate) struct DeploymentConfiguration {
     pub(crate) remind_before: SignedDuration,
     /// `AJAR_TEMPLATES`: a folder of templates instead of the packaged one.
     pub(crate) templates: Option<PathBuf>,
+    /// `AJAR_ORGANISATION_POLICIES`: a folder of policies in Cedar instead of the packaged one.
+    pub(crate) organisation_policies: Option<PathBuf>,
+    /// `AJAR_TIME_ZONE`: the zone in which they tell the time, by its name in the IANA database, UTC by default.
+    pub(crate) zone: TimeZone,
+    /// `AJAR_APPROVAL_TIME`: how long a request waits for people to approve it, ISO 8601, four hours by default.
+    pub(crate) approval_time: SignedDuration,
 }
 
 /// Where state is kept.
@@ -153,6 +163,9 @@ impl Configuration {
         let templates = reader.optional("AJAR_TEMPLATES").map(PathBuf::from);
         let front_end = read_front_end(&mut reader);
         let remind_before = read_reminder(&mut reader);
+        let organisation_policies = reader.optional("AJAR_ORGANISATION_POLICIES").map(PathBuf::from);
+        let zone = read_zone(&mut reader);
+        let approval_time = read_approval_time(&mut reader);
         match (
             name,
             subscriptions.zip(management_groups),
@@ -163,6 +176,7 @@ impl Configuration {
             identity,
             front_end,
             remind_before,
+            zone.zip(approval_time),
         ) {
             (
                 Some(name),
@@ -174,6 +188,7 @@ impl Configuration {
                 Ok(identity),
                 Some(front_end),
                 Some(remind_before),
+                Some((zone, approval_time)),
             ) if reader.problems.is_empty() => Ok(Configuration {
                 deployment: DeploymentConfiguration {
                     name,
@@ -181,6 +196,9 @@ impl Configuration {
                     management_groups,
                     remind_before,
                     templates,
+                    organisation_policies,
+                    zone,
+                    approval_time,
                 },
                 callers: AuthenticatorSettings { authority, tenant, audiences },
                 identity,
@@ -255,6 +273,28 @@ fn read_reminder<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Optio
         reader.problems.push(format!("AJAR_REMIND_BEFORE does not hold {holds}"));
     }
     ahead
+}
+
+fn read_zone<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<TimeZone> {
+    let Some(name) = reader.optional("AJAR_TIME_ZONE") else { return Some(TimeZone::UTC) };
+    let zone = TimeZone::get(&name).ok();
+    if zone.is_none() {
+        let holds = "the name of a time zone in the IANA database, such as Europe/Berlin";
+        reader.problems.push(format!("AJAR_TIME_ZONE does not hold {holds}"));
+    }
+    zone
+}
+
+fn read_approval_time<F: Fn(&str) -> Option<String>>(reader: &mut Reader<F>) -> Option<SignedDuration> {
+    let Some(text) = reader.optional("AJAR_APPROVAL_TIME") else { return Some(ajar_access::APPROVAL_TIME) };
+    let parsed: Option<SignedDuration> = text.parse().ok();
+    let time = parsed.filter(|time| time.is_positive() && *time <= LONGEST_APPROVAL);
+    if time.is_none() {
+        let holds =
+            "how long a request waits for people to approve it: a duration such as PT4H, at most PT168H";
+        reader.problems.push(format!("AJAR_APPROVAL_TIME does not hold {holds}"));
+    }
+    time
 }
 
 /// Names of management groups as Azure takes them: up to 90 characters out of letters, digits and `-_().`
@@ -404,6 +444,27 @@ mod tests {
         for wrong in ["10", "PT0S", "-PT1M", "PT24H1S", "soon"] {
             let Err(error) = with(wrong) else { panic!("{wrong} was accepted") };
             assert!(error.0.len() == 1 && error.0[0].starts_with("AJAR_REMIND_BEFORE"), "{error}");
+        }
+    }
+
+    #[test]
+    fn policies_tell_the_time_of_a_named_zone_and_requests_wait_four_hours_or_as_it_is_set() {
+        let with = |name: &str, value: &str| {
+            read(|settings| {
+                settings.insert(name.into(), value.into());
+            })
+        };
+        let plain = read(|_| {}).unwrap().deployment;
+        assert_eq!((plain.zone, plain.approval_time), (TimeZone::UTC, SignedDuration::from_hours(4)));
+        let zone = with("AJAR_TIME_ZONE", "Asia/Tokyo").unwrap().deployment.zone;
+        assert_eq!(zone.iana_name(), Some("Asia/Tokyo"));
+        let time = with("AJAR_APPROVAL_TIME", "PT30M").unwrap().deployment.approval_time;
+        assert_eq!(time, SignedDuration::from_mins(30));
+        for (name, wrong) in
+            [("AJAR_TIME_ZONE", "Tokyo"), ("AJAR_APPROVAL_TIME", "PT0S"), ("AJAR_APPROVAL_TIME", "PT169H")]
+        {
+            let Err(error) = with(name, wrong) else { panic!("{wrong} was accepted") };
+            assert!(error.0.len() == 1 && error.0[0].starts_with(name), "{error}");
         }
     }
 

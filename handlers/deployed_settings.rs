@@ -70,7 +70,10 @@ fn they_are_enough_to_start_and_all_of_them_are_read() {
             asked.borrow_mut().insert(name.to_owned());
             settings.get(name).cloned()
         });
-        let configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
+        let mut configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
+        // In a package they are beside the executable.
+        let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/policies");
+        configuration.deployment.organisation_policies = Some(policies.into());
         // The adapters check addresses and names further.
         adapters::connect(&configuration).map(|_| ()).unwrap_or_else(|error| panic!("{error}"));
         let asked = asked.into_inner();

@@ -10,6 +10,7 @@ mod deployed_settings;
 mod evaluate_vm;
 mod functions;
 mod notify;
+mod organisation_policies;
 mod process_request;
 mod reconcile;
 mod sweep_expired;

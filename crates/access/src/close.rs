@@ -11,6 +11,7 @@ use crate::permission::{self, Operation};
 use crate::ports::identity::Caller;
 use crate::request::AccessRequest;
 use crate::request_id::RequestId;
+use crate::waiting;
 
 /// Withdraws a request or ends its access now. The requester may, and whoever may configure JIT on the VM.
 /// Doing it twice is harmless.
@@ -40,7 +41,8 @@ pub(crate) async fn end<'a>(
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }).await?;
     let mut promised = None;
     let ended = history::update(ajar, id, |request| {
-        promised = request.guard.clone().filter(|row| matches!(row.due.task, Task::Start { .. }));
+        let is_ahead = |task: &Task| matches!(task, Task::Start { .. } | Task::TimeOut { .. });
+        promised = request.guard.clone().filter(|row| is_ahead(&row.due.task));
         // Named by what it guards, so that the sweep leaves it until that is there.
         request.guard = Some(guard.clone());
         let step = match request.status {
@@ -70,6 +72,11 @@ pub(crate) async fn end<'a>(
         for row in promised.iter().chain(&request.reminder) {
             due::forget(ajar, row).await?;
         }
+    }
+    if let Some(request) = &ended
+        && request.approval.is_some()
+    {
+        waiting::remove(ajar, id).await?;
     }
     due::forget(ajar, &guard).await?;
     Ok(ended)

@@ -10,6 +10,7 @@ use crate::document::Stored;
 use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::life_cycle::CloseReason;
+use crate::organisation;
 use crate::permission::{self, Operation, Subject};
 use crate::point::{self, ProjectedPolicy, StoreOrAccess, policy_row};
 use crate::policy::{JitPolicy, PolicyInput, PolicyPoint, PolicyState, PolicyTerms};
@@ -52,6 +53,7 @@ pub(crate) async fn enable_with(
     let vm = subject.vm;
     check_subscription(ajar, vm).await?;
     permission::require(ajar, caller, subject, Operation::Configure).await?;
+    organisation::require_configure(ajar, caller.into(), vm, subject.channel()).await?;
     let resources = ajar.ports.azure.vm_estate(vm).await?;
     turn_on(ajar, caller, vm, terms, &resources).await
 }
@@ -172,6 +174,7 @@ pub(crate) async fn disable_on(
     let vm = subject.vm;
     check_subscription(ajar, vm).await?;
     permission::require(ajar, caller, subject, Operation::Configure).await?;
+    organisation::require_configure(ajar, caller.into(), vm, subject.channel()).await?;
     store_marker::refuse_restored(ajar).await?;
     let now = ajar.ports.clock.now();
     let guard = due::note(ajar, now + GUARD_DELAY, Task::Project { vm: vm.clone() }).await?;

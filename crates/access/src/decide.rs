@@ -3,6 +3,7 @@
 //! Each step can be repeated: whoever finds a request half done goes on from where it is.
 
 use crate::Ajar;
+use crate::approval::{self, Approval};
 use crate::close;
 use crate::correlation;
 use crate::due::{self, DueRef, GUARD_DELAY, Task};
@@ -12,6 +13,7 @@ use crate::keys::digest;
 use crate::life_cycle::{CloseReason, Event, Status};
 use crate::metrics::{self, Metric};
 use crate::notification::Happened;
+use crate::organisation::{self, ApprovalWanted, Verdict};
 use crate::permission::{self, Operation};
 use crate::point::{self, Grant, StoreOrAccess, grant_row};
 use crate::policy::{JitPolicy, PolicyState};
@@ -23,6 +25,7 @@ use crate::request_id::RequestId;
 use crate::role_loss;
 use crate::send;
 use crate::supersede;
+use crate::waiting;
 use ajar_network::resource_id::ResourceId;
 use futures::future::try_join_all;
 use futures::stream::{FuturesUnordered, TryStreamExt};
@@ -48,8 +51,11 @@ const ATTEMPTS: usize = 20;
 pub async fn decide(ajar: &Ajar, id: &RequestId) -> Result<(), AccessError> {
     let opened = history::open(ajar, id).await?;
     let Some(request) = opened.request().cloned() else { return Ok(()) };
+    let work_correlation = request.correlation;
     // The sweep comes without the id that the message would have had.
-    correlation::within(request.correlation, "decide", decide_opened(ajar, id, opened, request)).await
+    // Boxed, as the largest of its parts are: all that is awaited in a row lies in one another, and stacks are small.
+    let work = Box::pin(decide_opened(ajar, id, opened, request));
+    correlation::within(work_correlation, "decide", work).await
 }
 
 async fn decide_opened(
@@ -63,27 +69,33 @@ async fn decide_opened(
     let early = too_early(&request, ajar.ports.clock.now());
     if request.status == Status::Requested || (request.status == Status::Approved && early.is_none()) {
         request = match (authorise(ajar, &request).await?, early) {
-            (Ok(_), Some(start)) => promise(ajar, opened, request, start).await?,
-            (Ok(policy), None) => {
-                let (begun, noted) = begin(ajar, opened, request, &policy).await?;
-                prepared = noted;
-                begun
-            }
+            (Ok(permitted), early) => match (permitted.missing(&request), early) {
+                (Some(wanted), _) => Box::pin(wait_for_people(ajar, opened, request, wanted)).await?,
+                (None, Some(start)) => promise(ajar, opened, request, start).await?,
+                (None, None) => {
+                    let (begun, noted) = Box::pin(begin(ajar, opened, request, &permitted)).await?;
+                    prepared = noted;
+                    begun
+                }
+            },
             (Err((by, reason)), _) => deny(opened, by, reason).await?.unwrap_or(request),
         };
+    } else if request.status == Status::AwaitingApproval {
+        request = Box::pin(time_out(ajar, opened, request)).await?;
     } else {
         drop(opened);
     }
     project_to(ajar, &request, prepared).await?;
     match overtaken(ajar, &request).await? {
         Some(reason) => {
-            close::end(ajar, id, None, CloseReason::Revoked, &reason).await?;
+            Box::pin(close::end(ajar, id, None, CloseReason::Revoked, &reason)).await?;
         }
         None => supersede::others(ajar, &request).await?,
     }
     remind::remind(ajar, &request).await?;
-    // The row of a promised start stays until then.
-    let is_waiting = request.status == Status::Approved && request.guard == guard;
+    // The row of a promised start stays until then, and that of the time to approve.
+    let waits = matches!(request.status, Status::Approved | Status::AwaitingApproval);
+    let is_waiting = waits && request.guard == guard;
     if let Some(guard) = guard.filter(|_| !is_waiting) {
         due::forget(ajar, &guard).await?;
     }
@@ -108,22 +120,50 @@ async fn overtaken(ajar: &Ajar, request: &AccessRequest) -> Result<Option<String
 }
 
 /// The start that was asked for, while it is still too far ahead to be granted.
-fn too_early(request: &AccessRequest, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn too_early(request: &AccessRequest, now: Timestamp) -> Option<Timestamp> {
     request.wish.not_before.filter(|start| now < *start - lead(&request.id))
 }
 
 /// How long before its start a request is decided.
-fn lead(request: &RequestId) -> SignedDuration {
+pub(crate) fn lead(request: &RequestId) -> SignedDuration {
     let (least, most) = LEAD_SECONDS;
     let own = i64::from_str_radix(&digest(request.as_str(), 8), 16).unwrap_or_default();
     SignedDuration::from_secs(least + own % (most - least + 1))
 }
 
-/// The policy that allows the request now, or what refuses it and why.
-async fn authorise(
+/// What allows a request now.
+#[derive(Debug)]
+pub(crate) struct Permitted {
+    /// The JIT policy of its VM.
+    policy: JitPolicy,
+    /// The approvals that the organisation's policies want, if any.
+    pub(crate) approval: Option<ApprovalWanted>,
+    /// The policies of the organisation that permit it.
+    by: Vec<String>,
+}
+
+impl Permitted {
+    /// The approvals that are wanted, while too few are given.
+    fn missing(&self, request: &AccessRequest) -> Option<&ApprovalWanted> {
+        let given = request.approval.as_ref().map_or(0, |approval| approval.given.len());
+        self.approval.as_ref().filter(|wanted| u32::try_from(given).unwrap_or(u32::MAX) < wanted.needed)
+    }
+
+    /// Why it is granted, for the history.
+    fn why(&self) -> String {
+        let mut why = "the role and the JIT policy allow it".to_owned();
+        if !self.by.is_empty() {
+            why += &format!(", and of the organisation's policies {}", self.by.join(", "));
+        }
+        why
+    }
+}
+
+/// What allows the request now, or what refuses it and why.
+pub(crate) async fn authorise(
     ajar: &Ajar,
     request: &AccessRequest,
-) -> Result<Result<JitPolicy, (&'static str, String)>, AccessError> {
+) -> Result<Result<Permitted, (&'static str, String)>, AccessError> {
     let vm = &request.wish.vm;
     let (permitted, policy) = futures::join!(
         permission::require_now(ajar, &request.requester, request.wish.subject(), Operation::Request),
@@ -138,10 +178,89 @@ async fn authorise(
         Some(stored) if stored.content.state == PolicyState::Enabled => stored.content,
         _ => return Ok(Err(("policy", format!("{} has no JIT policy in force any more", vm.name())))),
     };
-    match request.wish.check_against(&policy) {
-        Ok(()) => Ok(Ok(policy)),
-        Err(error) => Ok(Err(("policy", format!("the JIT policy does not allow it any more: {error}")))),
+    if let Err(error) = request.wish.check_against(&policy) {
+        return Ok(Err(("policy", format!("the JIT policy does not allow it any more: {error}"))));
     }
+    Ok(match organisation::judge_request(ajar, request).await? {
+        Verdict::Allowed { approval, by } => Ok(Permitted { policy, approval, by }),
+        Verdict::Denied(reason) => Err(("organisation", reason)),
+    })
+}
+
+/// Lets a request wait for people. One that has waited already and now lacks approvals, because policies have changed
+/// since, is denied: whoever approved it has not approved that.
+async fn wait_for_people(
+    ajar: &Ajar,
+    opened: Opened<'_>,
+    request: AccessRequest,
+    wanted: &ApprovalWanted,
+) -> Result<AccessRequest, AccessError> {
+    if request.status != Status::Requested {
+        let reason = format!("policies have changed since it was approved; ask anew. {}", wanted.why);
+        return Ok(deny(opened, "organisation", reason).await?.unwrap_or(request));
+    }
+    let now = ajar.ports.clock.now();
+    let latest = now + ajar.settings.approval_time;
+    let until = request.wish.absolute_end.map_or(latest, |end| end.min(latest));
+    if until <= now {
+        let reason = "the end that was asked for is past".to_owned();
+        return Ok(deny(opened, "past", reason).await?.unwrap_or(request));
+    }
+    let id = &request.id;
+    let (guard, ()) = futures::try_join!(
+        due::note(ajar, until, Task::TimeOut { request: id.clone() }),
+        waiting::list(ajar, id)
+    )?;
+    let updated = opened
+        .update(|request| {
+            if request.status != Status::Requested || request.apply(Event::ApprovalWanted).is_err() {
+                return Ok(None);
+            }
+            request.approval =
+                Some(Approval { needed: wanted.needed, why: wanted.why.clone(), until, given: Vec::new() });
+            request.guard = Some(guard.clone());
+            let step =
+                format!("waits until {until:.0} for {} to approve: {}", people(wanted.needed), wanted.why);
+            Ok(Some(Step::own(step).telling(Happened::ApprovalWanted)))
+        })
+        .await?;
+    send::send_request(ajar, id, Some(until)).await;
+    metrics::count(Metric::Decisions, "approval wanted");
+    Ok(updated.unwrap_or(request))
+}
+
+fn people(number: u32) -> String {
+    if number == 1 { "one person".to_owned() } else { format!("{number} people") }
+}
+
+/// Gives up a request that nobody has approved in time.
+async fn time_out(
+    ajar: &Ajar,
+    opened: Opened<'_>,
+    request: AccessRequest,
+) -> Result<AccessRequest, AccessError> {
+    let now = ajar.ports.clock.now();
+    let is_over =
+        |request: &AccessRequest| request.approval.as_ref().is_none_or(|approval| approval.until <= now);
+    if !is_over(&request) {
+        return Ok(request);
+    }
+    let updated = opened
+        .update(|request| {
+            if !is_over(request) || request.apply(Event::TimedOut).is_err() {
+                return Ok(None);
+            }
+            request.reason = Some("nobody approved it in time".to_owned());
+            Ok(Some(Step::own("given up: nobody approved it in time").telling(Happened::TimedOut)))
+        })
+        .await?
+        .unwrap_or_else(|| request.clone());
+    if updated.status == Status::TimedOut {
+        approval::stop_waiting(ajar, &request).await?;
+        metrics::count(Metric::Decisions, "timed out");
+        tracing::info!(request = %request.id, "access was not approved in time");
+    }
+    Ok(updated)
 }
 
 async fn deny(
@@ -207,7 +326,7 @@ async fn begin(
     ajar: &Ajar,
     opened: Opened<'_>,
     request: AccessRequest,
-    policy: &JitPolicy,
+    permitted: &Permitted,
 ) -> Result<(AccessRequest, Prepared), AccessError> {
     let id = &request.id;
     let now = ajar.ports.clock.now();
@@ -221,7 +340,7 @@ async fn begin(
         return Ok((deny(opened, "past", reason).await?.unwrap_or(request), Prepared::default()));
     }
     // A point that the VM has left has no address to open.
-    let places = policy.points.iter().filter(|place| !place.addresses.is_empty());
+    let places = permitted.policy.points.iter().filter(|place| !place.addresses.is_empty());
     let places: Vec<RequestPoint> = places
         .map(|place| RequestPoint {
             point: place.point.clone(),
@@ -253,7 +372,10 @@ async fn begin(
             request.move_end(end);
             request.reminder = reminder.clone();
             request.points.clone_from(&places);
-            Ok(Some(Step::own(format!("granted until {end:.0}: the role and the JIT policy allow it"))))
+            let told = request.wish.break_glass.then(|| Happened::BrokeGlass {
+                reason: request.wish.justification.clone().unwrap_or_default(),
+            });
+            Ok(Some(Step::own(format!("granted until {end:.0}: {}", permitted.why())).telling(told)))
         })
         .await?;
     if let Some(updated) = &updated {

@@ -64,6 +64,11 @@ pub(crate) enum Task {
         /// The request.
         request: RequestId,
     },
+    /// The time until which a request waits for people to approve it.
+    TimeOut {
+        /// The request.
+        request: RequestId,
+    },
     /// The reminder that access ends soon.
     Remind {
         /// The request.
@@ -93,6 +98,7 @@ impl Task {
             Task::Look { .. } => "look",
             Task::Recheck { .. } => "recheck",
             Task::Start { .. } => "start",
+            Task::TimeOut { .. } => "timeout",
             Task::Remind { .. } => "remind",
             Task::Notify { .. } => "notify",
             Task::Comply => "comply",
@@ -116,6 +122,7 @@ impl Task {
             Task::Decide { request }
             | Task::Recheck { request }
             | Task::Start { request }
+            | Task::TimeOut { request }
             | Task::Remind { request } => request.as_str().to_owned(),
             Task::Project { vm } => digest(&vm.to_lowercase(), 32),
             Task::Comply => "estate".to_owned(),

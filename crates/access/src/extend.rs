@@ -7,10 +7,12 @@ use crate::error::AccessError;
 use crate::history::{self, Step};
 use crate::life_cycle::Event;
 use crate::notification::Happened;
+use crate::organisation;
 use crate::permission::{self, Operation};
 use crate::policy::{JitPolicy, parse_duration};
 use crate::policy_store;
 use crate::ports::identity::Caller;
+use crate::ports::organisation::Machine;
 use crate::remind;
 use crate::request::{AccessRequest, check_justification, parse_moment};
 use crate::request_id::RequestId;
@@ -95,8 +97,8 @@ pub async fn extend(
         decide::project(ajar, &found).await?;
         return Ok(found);
     }
-    let policy = match authorise(ajar, caller, &found).await {
-        Ok(policy) => policy,
+    let (policy, machine) = match authorise(ajar, caller, &found).await {
+        Ok(permitted) => permitted,
         Err(error) => return Err(record_refusal(ajar, caller, id, error).await?),
     };
     // Written first: from then on the sweep finishes what is stored, whoever dies.
@@ -117,7 +119,10 @@ pub async fn extend(
                 return Ok(None);
             }
         };
-        if let Err(error) = request.check_window(&policy, end) {
+        let allowed = request
+            .check_window(&policy, end)
+            .and_then(|()| check_organisation(ajar, caller, request, &machine, end));
+        if let Err(error) = allowed {
             refused = Some(error);
             return Ok(None);
         }
@@ -145,14 +150,37 @@ pub async fn extend(
 }
 
 /// The policy that is in force, for a caller who still has the role: as Azure says now, not as it said a moment ago.
-async fn authorise(ajar: &Ajar, caller: &Caller, found: &AccessRequest) -> Result<JitPolicy, AccessError> {
+async fn authorise(
+    ajar: &Ajar,
+    caller: &Caller,
+    found: &AccessRequest,
+) -> Result<(JitPolicy, Machine), AccessError> {
     let vm = &found.wish.vm;
     let (permitted, policy) = futures::join!(
         permission::require_now(ajar, caller, found.wish.subject(), Operation::Request),
         policy_store::read(ajar, vm),
     );
     permitted?;
-    submit::in_force(vm, policy?)
+    Ok((submit::in_force(vm, policy?)?, organisation::machine(ajar, vm).await?))
+}
+
+/// Checks that the organisation's policies allow the whole window from its start to `end` without people: whoever approved
+/// it approved the end that it had.
+fn check_organisation(
+    ajar: &Ajar,
+    caller: &Caller,
+    request: &AccessRequest,
+    machine: &Machine,
+    end: Timestamp,
+) -> Result<(), AccessError> {
+    let wish = request.wish_until(end);
+    match organisation::judge_wish(ajar, caller.into(), &wish, machine) {
+        organisation::Verdict::Allowed { approval: None, .. } => Ok(()),
+        organisation::Verdict::Allowed { approval: Some(wanted), .. } => Err(AccessError::Forbidden(
+            format!("access that people have to approve is not extended; ask anew. {}", wanted.why),
+        )),
+        organisation::Verdict::Denied(reason) => Err(AccessError::Forbidden(reason)),
+    }
 }
 
 /// Writes into the history of live access that and why it was not extended, where role or policy decided that.

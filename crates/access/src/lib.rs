@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod approval;
+pub mod approvals;
 pub mod assess;
 pub mod assessment_store;
 pub mod azure_policy;
@@ -29,6 +31,7 @@ mod look;
 pub mod message;
 pub mod metrics;
 pub mod notification;
+mod organisation;
 pub mod originals;
 pub mod outbox;
 pub mod permission;
@@ -64,6 +67,7 @@ mod template_start;
 pub mod testing;
 pub mod vm_history;
 pub mod wait;
+mod waiting;
 mod watched;
 
 pub use chain::Chains;
@@ -73,6 +77,9 @@ use jiff::SignedDuration;
 
 /// [`Settings::remind_before`] where the deployment does not say.
 pub const REMIND_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+
+/// [`Settings::approval_time`] where the deployment does not say.
+pub const APPROVAL_TIME: SignedDuration = SignedDuration::from_hours(4);
 
 /// What the use cases know of this deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +97,8 @@ pub struct Settings {
     /// How long before its end people are reminded of access. Of access that is open for less than twice as long
     /// nobody is: whoever asked for so little knows.
     pub remind_before: SignedDuration,
+    /// How long a request waits for people to approve it before it is given up.
+    pub approval_time: SignedDuration,
 }
 
 /// The use cases' view of everything: settings and ports.

@@ -17,6 +17,18 @@ pub enum Happened {
     Asked,
     /// A request waits for people to approve it.
     ApprovalWanted,
+    /// As many people as were needed have approved it.
+    Approved {
+        /// What they are called.
+        by: Vec<String>,
+    },
+    /// Nobody approved it in time.
+    TimedOut,
+    /// Access is opened in an emergency; somebody has to review it.
+    BrokeGlass {
+        /// Why, as the requester says.
+        reason: String,
+    },
     /// Access was promised for a later start.
     Scheduled {
         /// When it begins.
@@ -91,6 +103,9 @@ impl Happened {
         match self {
             Happened::Asked => "access.asked",
             Happened::ApprovalWanted => "access.approvalWanted",
+            Happened::Approved { .. } => "access.approved",
+            Happened::TimedOut => "access.timedOut",
+            Happened::BrokeGlass { .. } => "access.brokeGlass",
             Happened::Scheduled { .. } => "access.scheduled",
             Happened::Opened { .. } => "access.opened",
             Happened::Refused { .. } => "access.refused",
@@ -111,13 +126,18 @@ impl Happened {
     fn audience(&self) -> Vec<Audience> {
         match self {
             Happened::Asked | Happened::ApprovalWanted => vec![Audience::Requester, Audience::Approvers],
+            Happened::BrokeGlass { .. } => {
+                vec![Audience::Requester, Audience::Approvers, Audience::Operators]
+            }
             Happened::Hindered { .. } | Happened::Failed { .. } | Happened::RoleLost { .. } => {
                 vec![Audience::Requester, Audience::Operators]
             }
             Happened::Overdue { .. } | Happened::VerdictChanged { .. } | Happened::Drifted { .. } => {
                 vec![Audience::Operators]
             }
-            Happened::Scheduled { .. }
+            Happened::Approved { .. }
+            | Happened::TimedOut
+            | Happened::Scheduled { .. }
             | Happened::Opened { .. }
             | Happened::Refused { .. }
             | Happened::AboutToEnd { .. }
@@ -229,6 +249,15 @@ impl Notification {
         match &self.happened {
             Happened::Asked => format!("{who} asks for access to {vm}"),
             Happened::ApprovalWanted => format!("{who} asks for access to {vm} and needs an approval"),
+            Happened::Approved { by } => {
+                format!("the request of {who} for access to {vm} was approved by {}", by.join(", "))
+            }
+            Happened::TimedOut => {
+                format!("the request of {who} for access to {vm} was not approved in time")
+            }
+            Happened::BrokeGlass { reason } => {
+                format!("{who} opens {vm} in an emergency, and somebody has to review it: {reason}")
+            }
             Happened::Scheduled { start } => format!("{who} gets access to {vm} from {start:.0}"),
             Happened::Opened { end } => format!("{who} has access to {vm} until {end:.0}"),
             Happened::Refused { reason } => format!("{who} gets no access to {vm}: {reason}"),

@@ -64,6 +64,13 @@ pub(crate) struct Subject<'a> {
     pub(crate) policy: Option<&'a str>,
 }
 
+impl Subject<'_> {
+    /// Over which of Ajar's interfaces it was named.
+    pub(crate) fn channel(&self) -> &'static str {
+        if self.policy.is_some() { "azure" } else { "api" }
+    }
+}
+
 impl<'a> From<&'a ResourceId> for Subject<'a> {
     fn from(vm: &'a ResourceId) -> Subject<'a> {
         Subject { vm, policy: None }

@@ -1,5 +1,6 @@
 //! Access requests: what is asked for, whether a policy allows it, and how far it has come.
 
+use crate::approval::{Approval, Review};
 use crate::correlation::CorrelationId;
 use crate::document::Document;
 use crate::due::DueRef;
@@ -9,7 +10,8 @@ use crate::permission::Subject;
 use crate::policy::{
     AllowedSources, JitPolicy, PolicyTerms, PortInput, parse_duration, parse_list, parse_protocol, parse_vm,
 };
-use crate::ports::identity::Caller;
+use crate::ports::identity::{Caller, SignIn};
+use crate::ports::organisation::Person;
 use crate::request_id::RequestId;
 use ajar_network::address::{AddressSet, Prefix};
 use ajar_network::ports::{PortRange, Protocol};
@@ -20,6 +22,9 @@ use std::net::IpAddr;
 
 /// The longest justification, in characters.
 const LONGEST_JUSTIFICATION: usize = 1000;
+
+/// The longest name of a ticket, in characters.
+const LONGEST_TICKET: usize = 100;
 
 /// The farthest ahead that access can be asked for: longer plans change, and so do roles.
 const FARTHEST_START: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -49,6 +54,13 @@ pub struct RequestInput {
     /// Why, for whoever reads the history.
     #[serde(default)]
     pub justification: Option<String>,
+    /// The ticket it is for, such as `OPS-42`, at most 100 characters. Only the organisation's policies look at it.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// An emergency: it is opened at once where the organisation's policies let the caller, who has to say why; everybody
+    /// is told, and it waits for a review.
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// One port of a [`RequestInput`].
@@ -101,6 +113,12 @@ pub struct Wish {
     /// Resource id of the policy of Azure's API that it was asked for through: a role on that resource counts as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// The ticket it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Whether it is an emergency.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// Whether one enforcement point was seen in the state a request wants.
@@ -169,6 +187,15 @@ pub struct AccessRequest {
     /// What joins it to the call that made it and to what it causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<CorrelationId>,
+    /// How the requester had signed in when they asked.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub sign_in: SignIn,
+    /// The approvals that it needs, if it needs any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Who has looked at it since, when it was opened in an emergency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
     /// The row that guards its decision.
     pub(crate) guard: Option<DueRef>,
 }
@@ -200,6 +227,8 @@ impl RequestInput {
         }
         let duration = parse_duration("duration", Some(&self.duration), SignedDuration::ZERO)?;
         let start = self.start.as_deref().map(|text| parse_moment("start", text)).transpose()?;
+        self.check_emergency()?;
+        let ticket = self.ticket.as_deref().map(check_ticket).transpose()?;
         Ok(Wish {
             vm: parse_vm("vm", &self.vm)?,
             flows,
@@ -211,8 +240,36 @@ impl RequestInput {
             minimum_duration: None,
             initiation: None,
             policy: None,
+            ticket,
+            break_glass: self.break_glass,
         })
     }
+
+    /// An emergency has a reason and begins now.
+    fn check_emergency(&self) -> Result<(), AccessError> {
+        let is_silent = self.justification.as_deref().is_none_or(|why| why.trim().is_empty());
+        if self.break_glass && is_silent {
+            return Err(AccessError::invalid("justification", "say why: an emergency needs a reason"));
+        }
+        if self.break_glass && self.start.is_some() {
+            return Err(AccessError::invalid("start", "leave it out: an emergency begins at once"));
+        }
+        Ok(())
+    }
+}
+
+fn is_empty(sign_in: &SignIn) -> bool {
+    *sign_in == SignIn::default()
+}
+
+/// Checks the name of a ticket.
+fn check_ticket(text: &str) -> Result<String, AccessError> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > LONGEST_TICKET || text.chars().any(char::is_control) {
+        let rule = format!("write the ticket's number or key, 1 to {LONGEST_TICKET} characters");
+        return Err(AccessError::invalid("ticket", rule));
+    }
+    Ok(text.to_owned())
 }
 
 /// Parses a moment, RFC 3339 with its offset from UTC, in the years from 1970 to 9000: far from both ends of what
@@ -229,13 +286,21 @@ pub(crate) fn parse_moment(field: &str, text: &str) -> Result<Timestamp, AccessE
 
 /// Checks a justification's length.
 pub(crate) fn check_justification(text: Option<&str>) -> Result<Option<String>, AccessError> {
-    match text {
-        Some(text) if text.chars().count() > LONGEST_JUSTIFICATION => Err(AccessError::invalid(
-            "justification",
-            format!("is longer than {LONGEST_JUSTIFICATION} characters"),
-        )),
-        other => Ok(other.map(str::to_owned)),
+    if let Some(text) = text {
+        check_length("justification", text)?;
     }
+    Ok(text.map(str::to_owned))
+}
+
+/// Checks the length of what somebody writes for people to read.
+pub(crate) fn check_length(field: &str, text: &str) -> Result<(), AccessError> {
+    if text.chars().count() > LONGEST_JUSTIFICATION {
+        return Err(AccessError::invalid(
+            field,
+            format!("is longer than {LONGEST_JUSTIFICATION} characters"),
+        ));
+    }
+    Ok(())
 }
 
 /// Parses the sources of a request: addresses and CIDR blocks. Words for everything are read as everything,
@@ -270,6 +335,11 @@ impl Wish {
     /// What roles are asked about.
     pub(crate) fn subject(&self) -> Subject<'_> {
         Subject { vm: &self.vm, policy: self.policy.as_deref() }
+    }
+
+    /// Over which of Ajar's interfaces it was asked for.
+    pub(crate) fn channel(&self) -> &'static str {
+        self.subject().channel()
     }
 
     /// Checks that the start is neither past nor too far ahead.
@@ -370,9 +440,23 @@ impl AccessRequest {
     /// # Errors
     /// As [`Wish::check_against`].
     pub(crate) fn check_window(&self, policy: &JitPolicy, end: Timestamp) -> Result<(), AccessError> {
+        self.wish_until(end).check_against(policy)
+    }
+
+    /// What it would have asked for if it had asked for the whole window from its start to `end`.
+    pub(crate) fn wish_until(&self, end: Timestamp) -> Wish {
         let start = self.start.unwrap_or(self.requested_at);
-        let wish = Wish { duration: end.duration_since(start), ..self.wish.clone() };
-        wish.check_against(policy)
+        Wish { duration: end.duration_since(start), ..self.wish.clone() }
+    }
+
+    /// Whoever asks, as they had signed in then.
+    pub(crate) fn person(&self) -> Person<'_> {
+        Person { caller: &self.requester, sign_in: &self.sign_in }
+    }
+
+    /// Whether it was opened in an emergency and nobody has looked at it since.
+    pub fn wants_review(&self) -> bool {
+        self.wish.break_glass && self.start.is_some() && self.review.is_none()
     }
 
     /// Moves the request on.

@@ -3,7 +3,7 @@
 //! An event is a hint and never a fact: who handles it reads the present state. So reading is lenient about everything
 //! but what the hint is about.
 
-use crate::ports::identity::Caller;
+use crate::ports::identity::{Caller, SignIn};
 use ajar_network::resource_id::ResourceId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -158,7 +158,7 @@ fn author(claims: &Value, authorization: &Value) -> Option<Caller> {
         .to_ascii_lowercase();
     let name = NAMES.iter().find_map(|claim| text(claims, claim)).unwrap_or(&object_id).to_owned();
     let tenant = text(claims, TENANT_ID).or_else(|| text(claims, "tid")).unwrap_or_default();
-    Some(Caller { tenant_id: tenant.to_ascii_lowercase(), name, object_id })
+    Some(Caller { tenant_id: tenant.to_ascii_lowercase(), name, object_id, sign_in: SignIn::default() })
 }
 
 /// The types whose changes may change a verdict or undo a protection.

@@ -8,7 +8,7 @@ use crate::due::{self, GUARD_DELAY, Task};
 use crate::error::AccessError;
 use crate::policy::{JitPolicy, PolicyPoint, PolicyState};
 use crate::policy_store;
-use crate::ports::identity::Caller;
+use crate::ports::identity::{Caller, SignIn};
 use crate::vm_history;
 use ajar_network::resource_id::ResourceId;
 
@@ -23,7 +23,12 @@ pub(crate) enum Retired {
 
 /// Ajar itself, where nobody else is known to have done something.
 fn ajar_itself() -> Caller {
-    Caller { object_id: String::new(), tenant_id: String::new(), name: "Ajar".to_owned() }
+    Caller {
+        object_id: String::new(),
+        tenant_id: String::new(),
+        name: "Ajar".to_owned(),
+        sign_in: SignIn::default(),
+    }
 }
 
 /// Does what is to be done for a VM that Azure answered 404 for.

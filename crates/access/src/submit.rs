@@ -10,6 +10,7 @@ use crate::keys::Key;
 use crate::life_cycle::Status;
 use crate::metrics::{self, Metric};
 use crate::notification::Happened;
+use crate::organisation;
 use crate::permission::{self, Operation, Subject};
 use crate::policy;
 use crate::policy::{JitPolicy, PolicyState};
@@ -20,6 +21,7 @@ use crate::request::{AccessRequest, RequestInput, Wish};
 use crate::request_id::RequestId;
 use crate::send;
 use crate::store_marker;
+use crate::waiting;
 use ajar_network::resource_id::ResourceId;
 
 /// Takes a request: the caller learns at once whether it can be granted; it is decided and opened through
@@ -27,7 +29,8 @@ use ajar_network::resource_id::ResourceId;
 ///
 /// # Errors
 /// [`AccessError::Forbidden`] without the permission to initiate, [`AccessError::NotFound`] when the VM has
-/// no JIT policy, [`AccessError::Invalid`] when the policy does not allow it. Nothing is stored then.
+/// no JIT policy, [`AccessError::Invalid`] when the policy does not allow it, [`AccessError::Forbidden`] naming the
+/// organisation's policies that forbid it. Nothing is stored then.
 pub async fn submit(
     ajar: &Ajar,
     caller: &Caller,
@@ -80,13 +83,16 @@ async fn store(
     group: Option<String>,
 ) -> Result<AccessRequest, AccessError> {
     wish.check_against(policy)?;
+    organisation::require_wish(ajar, caller.into(), &wish).await?;
     let now = ajar.ports.clock.now();
     // The rows of the inbox come before the request: a row without its request shows nothing, but a request whose
     // row is missing would be opened for somebody who was told that it failed.
-    let (guard, opened, ()) = futures::try_join!(
+    let review = async { if wish.break_glass { waiting::list(ajar, &id).await } else { Ok(()) } };
+    let (guard, opened, (), ()) = futures::try_join!(
         due::note(ajar, now + GUARD_DELAY, Task::Decide { request: id.clone() }),
         history::open_new(ajar, &id),
         list(ajar, &id, caller, group.as_deref()),
+        review,
     )?;
     let what = wish.justification.clone().unwrap_or_else(|| "no justification given".into());
     let request = AccessRequest {
@@ -106,9 +112,14 @@ async fn store(
         points: Vec::new(),
         history: 0,
         correlation: correlation::current(),
+        sign_in: caller.sign_in.clone(),
+        approval: None,
+        review: None,
         guard: Some(guard),
     };
-    let step = Step::by(caller, format!("asked for access: {what}")).telling(Happened::Asked);
+    let asked =
+        if request.wish.break_glass { "asked for access in an emergency" } else { "asked for access" };
+    let step = Step::by(caller, format!("{asked}: {what}")).telling(Happened::Asked);
     opened.create(request.clone(), step).await?;
     send::send_request(ajar, &id, None).await;
     metrics::count(Metric::Requests, "accepted");

@@ -36,6 +36,12 @@ pub struct RequestsInput {
     /// As [`RequestInput::justification`].
     #[serde(default)]
     pub justification: Option<String>,
+    /// As [`RequestInput::ticket`].
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// As [`RequestInput::break_glass`].
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// What became of the request for one VM.
@@ -94,6 +100,8 @@ impl RequestsInput {
             duration: self.duration.clone(),
             start: self.start.clone(),
             justification: self.justification.clone(),
+            ticket: self.ticket.clone(),
+            break_glass: self.break_glass,
         }
     }
 }

@@ -163,7 +163,9 @@ fn is_missed(due: &Due, now: Timestamp) -> bool {
     match due.task {
         Task::Look { .. } | Task::Recheck { .. } => false,
         // Their message comes at the same moment, and takes a little; the others' rows wait for theirs as it is.
-        Task::Expire { .. } | Task::Start { .. } | Task::Remind { .. } => due.at + GUARD_DELAY <= now,
+        Task::Expire { .. } | Task::Start { .. } | Task::TimeOut { .. } | Task::Remind { .. } => {
+            due.at + GUARD_DELAY <= now
+        }
         _ => true,
     }
 }
@@ -184,7 +186,7 @@ async fn work_through(
                 return SweepReport { overdue: overdue(&group.rows, now), ..SweepReport::default() };
             }
             let id = CorrelationId::parse(&ajar.ports.ids.fresh()).ok();
-            match correlation::within(id, "sweep", work(ajar, &group.rows)).await {
+            match correlation::within(id, "sweep", Box::pin(work(ajar, &group.rows))).await {
                 Ok(done) => {
                     hindrances.succeed(&group.subject);
                     SweepReport { done, ..SweepReport::default() }
@@ -273,9 +275,10 @@ struct Group {
 /// What does a task together with others: all of one point at once, every other task by itself.
 fn subject(task: &Task) -> String {
     match task {
-        Task::Decide { request } | Task::Start { request } | Task::Remind { request } => {
-            request.as_str().to_owned()
-        }
+        Task::Decide { request }
+        | Task::Start { request }
+        | Task::TimeOut { request }
+        | Task::Remind { request } => request.as_str().to_owned(),
         Task::Recheck { request } => format!("role of {request}"),
         Task::Project { vm } => vm.to_lowercase(),
         Task::Notify { place } => format!("{}/{}", place.partition, place.row),
@@ -304,7 +307,10 @@ fn group(rows: Vec<DueRef>) -> Vec<Group> {
 async fn work(ajar: &Ajar, group: &[DueRef]) -> Result<usize, AccessError> {
     let Some(first) = group.first() else { return Ok(0) };
     match &first.due.task {
-        Task::Decide { request } | Task::Start { request } | Task::Remind { request } => {
+        Task::Decide { request }
+        | Task::Start { request }
+        | Task::TimeOut { request }
+        | Task::Remind { request } => {
             decide::decide(ajar, request).await?;
             let found = history::read(ajar, request).await?;
             let is_there =
@@ -354,6 +360,7 @@ fn is_request_done(request: &AccessRequest, row: &DueRef) -> bool {
             // A writer that has stood still until minutes before the end is not waited for.
             Task::Remind { .. } => true,
             Task::Start { .. } => !matches!(request.status, Status::Requested | Status::Approved),
+            Task::TimeOut { .. } => !matches!(request.status, Status::Requested | Status::AwaitingApproval),
             _ => request.guard.as_ref() == Some(row),
         }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::AccessError;
 use crate::policy::{PolicyInput, PolicyTerms};
-use crate::ports::identity::Caller;
+use crate::ports::identity::{Caller, SignIn};
 use ajar_network::resource_id::ResourceId;
 use serde::Deserialize;
 use serde_json::Value;
@@ -115,6 +115,7 @@ impl Template {
             object_id: format!("template:{}", self.name),
             tenant_id: String::new(),
             name: format!("template {}", self.name),
+            sign_in: SignIn::default(),
         }
     }
 }

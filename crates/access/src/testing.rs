@@ -6,18 +6,20 @@ mod azure_roles;
 mod memory_blobs;
 mod memory_store;
 mod notifier;
+mod organisation;
 
 pub use azure::{FakeAzure, OWN_OBJECT_ID};
 pub use azure_roles::FakeRoles;
 pub use memory_blobs::MemoryBlobs;
 pub use memory_store::{Backup, MemoryStore};
 pub use notifier::FakeNotifier;
+pub use organisation::FakePolicies;
 
 use crate::permission::RecentPermissions;
 use crate::ports::Ports;
 use crate::ports::bus::{Bus, BusError, Message, Queue};
 use crate::ports::clock::{Clock, Ids};
-use crate::ports::identity::{AuthenticationError, Authenticator, Caller};
+use crate::ports::identity::{AuthenticationError, Authenticator, Caller, SignIn};
 use crate::request::RequestInput;
 use crate::sweep::SweepReport;
 use crate::template::Templates;
@@ -209,6 +211,7 @@ pub fn user(name: &str) -> Caller {
         object_id: format!("{:0>8}-0000-0000-0000-000000000000", hex_of(name)),
         tenant_id: "22222222-2222-2222-2222-222222222222".into(),
         name: format!("{name}@contoso.example"),
+        sign_in: SignIn::default(),
     }
 }
 
@@ -250,6 +253,8 @@ pub struct World {
     pub azure: Arc<FakeAzure>,
     /// The bus.
     pub bus: Arc<FakeBus>,
+    /// The organisation's policies: nobody has to approve anything until the test says so.
+    pub policies: Arc<FakePolicies>,
     /// The clock.
     pub clock: Arc<ManualClock>,
     /// Failures on demand, counted over all ports.
@@ -267,6 +272,7 @@ impl World {
         let store = Arc::new(MemoryStore::new(Arc::clone(&budget)));
         let blobs = Arc::new(MemoryBlobs::new(Arc::clone(&budget)));
         let azure = Arc::new(FakeAzure::new(Arc::clone(&budget)));
+        let policies = Arc::new(FakePolicies::default());
         let bus = Arc::new(FakeBus {
             budget: Arc::clone(&budget),
             waiting: Mutex::default(),
@@ -281,6 +287,7 @@ impl World {
                 event_namespace: None,
                 templates: Templates::default(),
                 remind_before: crate::REMIND_BEFORE,
+                approval_time: crate::APPROVAL_TIME,
             },
             ports: Ports {
                 store: store.clone(),
@@ -288,13 +295,14 @@ impl World {
                 azure: azure.clone(),
                 bus: bus.clone(),
                 notifiers: Vec::new(),
+                organisation: policies.clone(),
                 clock: clock.clone(),
                 ids: Arc::new(CountingIds::default()),
             },
             permissions: RecentPermissions::default(),
             looks: crate::store_marker::Looks::default(),
         };
-        World { store, blobs, azure, bus, clock, budget, ajar }
+        World { store, blobs, azure, bus, policies, clock, budget, ajar }
     }
 
     /// Opens a channel on which people are told what happens, and returns it. Without one nothing is noted.

@@ -70,6 +70,8 @@ impl GrantInput {
             // The grant has a start of its own, which may lie anywhere.
             start: None,
             justification: self.justification.clone(),
+            ticket: None,
+            break_glass: false,
         };
         let wish = request.wish(terms).map_err(|error| wrong(&error, "duration"))?;
         let end = match given_end {

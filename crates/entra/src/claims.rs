@@ -1,7 +1,8 @@
 //! What a token must say before its caller is believed. Pure: the signature is checked elsewhere, before this.
 
-use ajar_access::ports::identity::Caller;
+use ajar_access::ports::identity::{Caller, SignIn};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::http_answer::shorten;
@@ -115,7 +116,30 @@ pub(crate) fn caller(
         .map(|name| shorten(name, 256))
         .find(|name| !name.is_empty())
         .unwrap_or_else(|| object.to_string());
-    Ok(Caller { object_id: object.to_string(), tenant_id: expected.tenant.to_string(), name })
+    Ok(Caller {
+        object_id: object.to_string(),
+        tenant_id: expected.tenant.to_string(),
+        name,
+        sign_in: sign_in(claims),
+    })
+}
+
+/// What the token says of groups and of how its bearer has signed in. `amr` is only in v1.0 tokens, `acrs` in both
+/// where the application asks for it, and somebody in more than 200 groups gets a pointer instead of `groups`
+/// (Microsoft Learn, "Access token claims reference" and "Groups overage claim").
+fn sign_in(claims: &Map<String, Value>) -> SignIn {
+    let texts = |name: &str| -> BTreeSet<String> {
+        let all = claims.get(name).and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_ascii_lowercase).collect()
+    };
+    let is_elsewhere = claims.get("_claim_names").is_some_and(|names| names.get("groups").is_some());
+    let has_groups = claims.get("hasgroups").is_some_and(|has| *has == Value::Bool(true) || *has == "true");
+    SignIn {
+        groups: texts("groups"),
+        groups_left_out: is_elsewhere || has_groups,
+        methods: texts("amr"),
+        contexts: texts("acrs"),
+    }
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -224,6 +248,27 @@ mod tests {
         assert_eq!(with("exp", json!(u64::MAX)), Err(ClaimsError::Malformed("exp")));
         assert!(with("exp", json!(i64::MAX)).is_ok());
         assert!(without("nbf").is_ok());
+    }
+
+    #[test]
+    fn groups_and_the_sign_in_are_read_and_groups_that_are_left_out_are_noticed() {
+        let mut claims = good();
+        claims.insert("groups".to_owned(), json!(["BBBBBBBB-0000-0000-0000-000000000001"]));
+        claims.insert("amr".to_owned(), json!(["pwd", "mfa"]));
+        claims.insert("acrs".to_owned(), json!(["c1"]));
+        let read = caller(&claims, &expected(), NOW).unwrap().sign_in;
+        let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        assert_eq!(read.groups, set(&["bbbbbbbb-0000-0000-0000-000000000001"]));
+        assert_eq!((read.methods, read.contexts), (set(&["pwd", "mfa"]), set(&["c1"])));
+        assert!(!read.groups_left_out);
+        for (name, value) in [
+            ("_claim_names", json!({ "groups": "src1" })),
+            ("hasgroups", json!(true)),
+            ("hasgroups", json!("true")),
+        ] {
+            assert!(with(name, value).unwrap().sign_in.groups_left_out, "{name}");
+        }
+        assert_eq!(caller(&good(), &expected(), NOW).unwrap().sign_in, SignIn::default());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adapter;
 mod answer;
 mod cases;
 mod entities;
@@ -7,6 +8,7 @@ mod policies;
 mod question;
 mod scope;
 
+pub use adapter::OrganisationPolicies;
 pub use answer::{Answer, Denial, Named};
 pub use cases::{Case, CaseProblem, Cases, Expected};
 pub use policies::{Policies, Problem, SCHEMA};

@@ -127,6 +127,25 @@ impl Policies {
         self.len() == 0
     }
 
+    /// Whether any policy speaks of a VM's tags or location. May say yes of one that only has such a word in a text.
+    #[must_use]
+    pub fn look_at_machines(&self) -> bool {
+        self.mention(&["hasTag", "getTag", "location"])
+    }
+
+    /// Whether any policy names a group.
+    #[must_use]
+    pub fn name_groups(&self) -> bool {
+        self.mention(&["Group::"])
+    }
+
+    fn mention(&self, words: &[&str]) -> bool {
+        self.set.policies().any(|policy| {
+            let text = policy.to_string();
+            words.iter().any(|word| text.contains(word))
+        })
+    }
+
     /// Asks. Forbidden when any policy forbids it or cannot be evaluated; else permitted when one permits it.
     ///
     /// # Errors

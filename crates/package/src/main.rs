@@ -1,7 +1,7 @@
 //! `package EXECUTABLE OUT`: makes the folder OUT and OUT.zip from the repository in the current folder.
 //!
 //! The layout is the Functions host's: host.json and the executable at the root, one folder with a
-//! function.json for each function, nothing else in those, and the templates. The zip carries Unix mode bits, because on Flex
+//! function.json for each function, nothing else in those, the templates and the organisation's policies. The zip carries Unix mode bits, because on Flex
 //! Consumption the package is mounted read-only and an executable without its bit cannot be started.
 
 use std::error::Error;
@@ -68,13 +68,15 @@ fn entries(repository: &Path, executable: &Path) -> Result<Vec<Entry>, Box<dyn E
             entries.push(plain(format!("{}/function.json", folder.file_name().to_string_lossy()), source));
         }
     }
-    let templates = repository.join("infra/templates");
-    if templates.exists() {
-        for file in fs::read_dir(templates)? {
-            let source = file?.path();
-            if source.extension().is_some_and(|extension| extension == "json") {
-                let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                entries.push(plain(format!("templates/{name}"), source));
+    for (folder, kind) in [("templates", "json"), ("policies", "cedar")] {
+        let files = repository.join("infra").join(folder);
+        if files.exists() {
+            for file in fs::read_dir(files)? {
+                let source = file?.path();
+                if source.extension().is_some_and(|extension| extension == kind) {
+                    let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    entries.push(plain(format!("{folder}/{name}"), source));
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use crate::script::Script;
-use ajar_access::ports::identity::Caller;
+use ajar_access::ports::identity::{Caller, SignIn};
 use ajar_network::resource_id::ResourceId;
 use serde_json::{Value, json};
 
@@ -40,7 +40,12 @@ fn object_id(number: usize) -> String {
 /// Somebody of the estate.
 pub(crate) fn caller(name: &str) -> Caller {
     let number = PEOPLE.iter().position(|known| *known == name).expect("one of the people");
-    Caller { object_id: object_id(number), tenant_id: TENANT.to_owned(), name: name.to_owned() }
+    Caller {
+        object_id: object_id(number),
+        tenant_id: TENANT.to_owned(),
+        name: name.to_owned(),
+        sign_in: SignIn::default(),
+    }
 }
 
 /// A rule that lets TCP in.

@@ -144,9 +144,11 @@ fn ajar(world: &World, instance: usize) -> Ajar {
             event_namespace: None,
             templates: Templates::default(),
             remind_before: ajar_access::REMIND_BEFORE,
+            approval_time: ajar_access::APPROVAL_TIME,
         },
         ports: Ports {
             notifiers: Vec::new(),
+            organisation: Arc::new(ajar_access::ports::organisation::Unrestricted),
             store: Arc::new(Tables { world: world.clone(), instance }),
             blobs: Arc::new(BesideTables { world: world.clone(), instance }),
             azure: Arc::new(Arm { world: world.clone(), instance }),

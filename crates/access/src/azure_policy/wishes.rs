@@ -151,6 +151,8 @@ fn read_vm(
                 minimum_duration: Some(SHORTEST - CLOCK_SLACK),
                 initiation: Some(asked.initiation.to_owned()),
                 policy: Some(asked.policy.to_owned()),
+                ticket: None,
+                break_glass: false,
             },
             policy: policy.clone(),
             vm_field: vm_field.to_owned(),

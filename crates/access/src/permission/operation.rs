@@ -61,17 +61,20 @@ pub enum Operation {
     FollowAnother,
     /// End another person's request or access.
     EndAnother,
+    /// Approve or refuse another person's request, or review an emergency.
+    Approve,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 6] = [
+    pub const ALL: [Operation; 7] = [
         Operation::Configure,
         Operation::Request,
         Operation::ReadPolicy,
         Operation::Assess,
         Operation::FollowAnother,
         Operation::EndAnother,
+        Operation::Approve,
     ];
 
     /// What docs/permissions.md calls it.
@@ -83,6 +86,7 @@ impl Operation {
             Operation::Assess => "assess",
             Operation::FollowAnother => "follow another's request",
             Operation::EndAnother => "end another's access",
+            Operation::Approve => "approve",
         }
     }
 
@@ -90,7 +94,8 @@ impl Operation {
     pub fn needs(self) -> &'static [Action] {
         match self {
             Operation::Configure | Operation::EndAnother => &[Action::WritePolicy, Action::WriteVm],
-            Operation::Request => &[Action::Initiate, Action::ReadVm],
+            // Whoever may open it themselves may let others in; the organisation's policies narrow that.
+            Operation::Request | Operation::Approve => &[Action::Initiate, Action::ReadVm],
             Operation::ReadPolicy | Operation::FollowAnother => &[Action::ReadPolicy],
             Operation::Assess => &[Action::ReadVm],
         }

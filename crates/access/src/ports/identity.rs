@@ -2,6 +2,21 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What a caller's token says of them beside who they are. It is only as old as the token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SignIn {
+    /// Object ids of the groups they are in, lower case (`groups`).
+    pub groups: BTreeSet<String>,
+    /// Whether the token says that it leaves their groups out, as it does of somebody who is in too many.
+    pub groups_left_out: bool,
+    /// How they have signed in (`amr`): `pwd`, `mfa`, ...
+    pub methods: BTreeSet<String>,
+    /// Authentication contexts of Conditional Access that they have satisfied (`acrs`): `c1` to `c99`.
+    pub contexts: BTreeSet<String>,
+}
 
 /// A caller whose token was validated: a user, a service principal or a managed identity.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,6 +28,9 @@ pub struct Caller {
     pub tenant_id: String,
     /// What people call it: user principal name, else display name, else application id. Never an authority.
     pub name: String,
+    /// What the token says beside that. Not stored with the name: who needs it later keeps it by itself.
+    #[serde(skip)]
+    pub sign_in: SignIn,
 }
 
 /// Why a caller was not believed.

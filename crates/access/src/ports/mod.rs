@@ -6,6 +6,7 @@ pub mod bus;
 pub mod clock;
 pub mod identity;
 pub mod notifier;
+pub mod organisation;
 pub mod store;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct Ports {
     pub bus: Arc<dyn bus::Bus>,
     /// The channels on which people and other systems are told what happens; none when empty.
     pub notifiers: Vec<Arc<dyn notifier::Notifier>>,
+    /// The organisation's own policies.
+    pub organisation: Arc<dyn organisation::OrganisationPolicy>,
     /// Time.
     pub clock: Arc<dyn clock::Clock>,
     /// Fresh identifiers.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ajar_access::policy::{JitPolicy, PolicyInput, PolicyState, PolicyTerms};
-use ajar_access::ports::identity::Caller;
+use ajar_access::ports::identity::{Caller, SignIn};
 use ajar_network::estate::{Estate, VmNetwork};
 use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
 use ajar_network::plan::{
@@ -117,7 +117,12 @@ fn grants(file: &Path, policies: &Policies, now: Timestamp) -> Result<Vec<Checke
             state: PolicyState::Enabled,
             terms: terms.clone(),
             points: Vec::new(),
-            configured_by: Caller { object_id: String::new(), tenant_id: String::new(), name: String::new() },
+            configured_by: Caller {
+                object_id: String::new(),
+                tenant_id: String::new(),
+                name: String::new(),
+                sign_in: SignIn::default(),
+            },
             configured_at: now,
         };
         grant.wish.check_against(&policy).map_err(|error| refused(wrong(&error, "ports")))?;

@@ -1,5 +1,6 @@
 //! The native API: one VM, one request at a time, in Ajar's own words.
 
+mod approvals;
 mod asking;
 mod assessments;
 mod compliance;
@@ -11,14 +12,21 @@ mod requests;
 mod store;
 
 use crate::Api;
+use crate::error::ApiError;
+use crate::query::Query;
 use ajar_access::ports::identity::Caller;
+use ajar_access::request_id::RequestId;
 use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::routing::{get, post, put};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
+        .route("/api/approvals", get(approvals::list))
+        .route("/api/approvals/{id}", get(approvals::get))
         .route("/api/assessments", get(assessments::get))
         .route("/api/compliance", get(compliance::get))
         .route("/api/history", get(history::get))
@@ -28,9 +36,22 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))
         .route("/api/requests", get(requests::list).post(requests::post))
         .route("/api/requests/{id}", get(requests::get).delete(requests::delete))
+        .route("/api/requests/{id}/approve", post(approvals::approve))
+        .route("/api/requests/{id}/deny", post(approvals::deny))
+        .route("/api/requests/{id}/review", post(approvals::review))
         .route("/api/requests/{id}/extend", post(requests::extend))
         .route("/api/requests/{id}/history", get(requests::history))
         .route("/api/store/resume", post(store::resume))
+}
+
+/// The id of a request in the path. One that cannot be decoded names nothing.
+fn request_id(path: Result<Path<String>, PathRejection>) -> Result<RequestId, ApiError> {
+    let Ok(Path(text)) = path else { return Ok(RequestId::parse("")?) };
+    Ok(RequestId::parse(&text)?)
+}
+
+fn no_query(query: Option<&str>) -> Result<(), ApiError> {
+    Query::parse(query)?.only(&[])
 }
 
 /// A list, in the shape of Azure's lists.

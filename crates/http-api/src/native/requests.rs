@@ -2,17 +2,17 @@
 
 use super::asking;
 use super::policies::PortValue;
-use super::{List, Person, duration, moment};
+use super::{List, Person, duration, moment, no_query, request_id as id};
 use crate::Api;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::identity::Authenticated;
 use crate::query::Query;
+use ajar_access::approval::{Approval, Review};
 use ajar_access::extend::{self, ExtensionInput};
 use ajar_access::history::Entry;
 use ajar_access::life_cycle::{CloseReason, Status};
 use ajar_access::request::{AccessRequest, PointStatus, RequestPoint, RequestedFlow};
-use ajar_access::request_id::RequestId;
 use ajar_access::submit_many::{self, Asked, RequestsInput};
 use ajar_access::{close, query, submit, wait};
 use axum::Json;
@@ -40,10 +40,45 @@ pub(super) struct Request {
     ports: Vec<Port>,
     duration: String,
     justification: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
+    /// Absent unless it is an emergency.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    break_glass: bool,
+    /// Absent unless people have to approve it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<ApprovalValue>,
+    /// Absent until somebody has reviewed an emergency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review: Option<ReviewValue>,
     requested_at: String,
     start: Option<String>,
     end: Option<String>,
     enforcement_points: Vec<Point>,
+}
+
+/// The approvals that a request needs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApprovalValue {
+    needed: u32,
+    why: String,
+    until: String,
+    given: Vec<GivenValue>,
+}
+
+#[derive(Serialize)]
+struct GivenValue {
+    by: Person,
+    at: String,
+}
+
+/// What somebody has found of an emergency.
+#[derive(Serialize)]
+struct ReviewValue {
+    by: Person,
+    at: String,
+    note: String,
 }
 
 #[derive(Serialize)]
@@ -95,6 +130,24 @@ fn close_reason_name(reason: CloseReason) -> &'static str {
     }
 }
 
+impl From<Approval> for ApprovalValue {
+    fn from(approval: Approval) -> ApprovalValue {
+        let given = approval.given.into_iter();
+        ApprovalValue {
+            needed: approval.needed,
+            why: approval.why,
+            until: moment(approval.until),
+            given: given.map(|given| GivenValue { by: given.by.into(), at: moment(given.at) }).collect(),
+        }
+    }
+}
+
+impl From<Review> for ReviewValue {
+    fn from(review: Review) -> ReviewValue {
+        ReviewValue { by: review.by.into(), at: moment(review.at), note: review.note }
+    }
+}
+
 impl From<RequestedFlow> for Port {
     fn from(flow: RequestedFlow) -> Port {
         Port {
@@ -129,6 +182,10 @@ impl From<AccessRequest> for Request {
             ports: request.wish.flows.into_iter().map(Port::from).collect(),
             duration: duration(request.wish.duration),
             justification: request.wish.justification,
+            ticket: request.wish.ticket,
+            break_glass: request.wish.break_glass,
+            approval: request.approval.map(ApprovalValue::from),
+            review: request.review.map(ReviewValue::from),
             requested_at: moment(request.requested_at),
             // One that was promised for later begins then.
             start: request.start.or(request.wish.not_before).map(moment),
@@ -150,16 +207,6 @@ impl From<Entry> for Step {
     }
 }
 
-/// The id in the path. One that cannot be decoded names nothing.
-fn id(path: Result<Path<String>, PathRejection>) -> Result<RequestId, ApiError> {
-    let Ok(Path(text)) = path else { return Ok(RequestId::parse("")?) };
-    Ok(RequestId::parse(&text)?)
-}
-
-fn no_query(query: Option<&str>) -> Result<(), ApiError> {
-    Query::parse(query)?.only(&[])
-}
-
 /// `POST /api/requests`
 pub(crate) async fn post(
     State(api): State<Api>,
@@ -176,6 +223,11 @@ pub(crate) async fn post(
     };
     let request = submit::submit(api.ajar(), &caller, &input).await?;
     Ok(accepted(request))
+}
+
+/// The request as it is now.
+pub(super) fn shown(request: AccessRequest) -> Response {
+    Json(Request::from(request)).into_response()
 }
 
 /// 202, and where and when to look.

@@ -6,12 +6,13 @@ use ajar_access::permission::{Operation, Scope};
 use ajar_access::testing::{SUBSCRIPTION, user, vm};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 const PAGE: &str = include_str!("../../../../docs/permissions.md");
 const README: &str = include_str!("../../README.md");
 
 /// What takes no role.
-const FREE: [&str; 3] = ["GET /api/health", "GET /api/ready", "GET /api/requests"];
+const FREE: [&str; 4] = ["GET /api/health", "GET /api/ready", "GET /api/requests", "GET /api/approvals"];
 
 /// What is only for the requester, whose role is checked again (`native::an_extension_takes_the_role`).
 const OWN: [&str; 1] = ["POST /api/requests/{id}/extend"];
@@ -80,6 +81,10 @@ fn every_native_route_is_on_the_page() {
 struct Asked {
     path: String,
     group: String,
+    /// The path of one that waits for an approval.
+    waiting: String,
+    /// The path of one that was opened in an emergency.
+    emergency: String,
 }
 
 /// `web-1` under a policy of the Azure-compatible API, and a request of bob's.
@@ -93,8 +98,18 @@ async fn prepared() -> (Server, Asked) {
     let answer = server.post("/api/requests", "bob", several).await.expect(202);
     server.world.deliver().await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let path = format!("/api/requests/{}", text(&answer["value"][0]["request"]["id"]));
-    (server, Asked { path, group: text(&answer["group"]) })
+    let path = |request: &Value| format!("/api/requests/{}", text(&request["id"]));
+    server.world.policies.approvals.store(1, Ordering::SeqCst);
+    let waiting = path(&server.post("/api/requests", "bob", ask("web-1", NEIGHBOUR)).await.expect(202));
+    server.world.deliver().await;
+    server.world.policies.approvals.store(0, Ordering::SeqCst);
+    let mut urgent = ask("web-1", ADA);
+    urgent["breakGlass"] = json!(true);
+    urgent["justification"] = json!("the site is down");
+    let emergency = path(&server.post("/api/requests", "bob", urgent).await.expect(202));
+    server.world.deliver().await;
+    let path = path(&answer["value"][0]["request"]);
+    (server, Asked { path, group: text(&answer["group"]), waiting, emergency })
 }
 
 fn azure_policy() -> Value {
@@ -119,6 +134,14 @@ async fn call(server: &Server, request: &Asked, call: &str) -> Answer {
         "GET /api/requests/{id}" | "DELETE /api/requests/{id}" => (request.path.clone(), None),
         "GET /api/requests/{id}/history" => (format!("{}/history", request.path), None),
         "GET /api/requests?group={group}" => (format!("/api/requests?group={}", request.group), None),
+        "GET /api/approvals/{id}" => (request.waiting.replace("requests", "approvals"), None),
+        "POST /api/requests/{id}/approve" => (format!("{}/approve", request.waiting), Some(json!({}))),
+        "POST /api/requests/{id}/deny" => {
+            (format!("{}/deny", request.waiting), Some(json!({ "reason": "not today" })))
+        }
+        "POST /api/requests/{id}/review" => {
+            (format!("{}/review", request.emergency), Some(json!({ "note": "it was down" })))
+        }
         "PUT .../jitNetworkAccessPolicies/{name}" => (one("default"), Some(azure_policy())),
         "DELETE .../jitNetworkAccessPolicies/{name}" | "GET .../jitNetworkAccessPolicies/{name}" => {
             (one("default"), None)
@@ -234,7 +257,7 @@ async fn access_asked_for_by_a_role_on_the_policy_resource_opens_and_goes_with_i
 #[tokio::test]
 async fn a_policy_that_azure_does_not_know_is_asked_about_above_it() {
     let (server, _) = prepared().await;
-    server.world.azure.has_no_policies.store(true, std::sync::atomic::Ordering::SeqCst);
+    server.world.azure.has_no_policies.store(true, Ordering::SeqCst);
     server.get(&one("default"), "carol").await.expect(200);
     server.get(&one("default"), "mallory").await.expect(403);
 }

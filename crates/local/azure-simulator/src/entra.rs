@@ -13,6 +13,17 @@ pub(crate) const AJAR: &str = "api://ajar";
 const ARM: &str = "https://management.azure.com/";
 const ARM_AUDIENCES: [&str; 2] = ["https://management.azure.com", "https://management.core.windows.net"];
 
+/// What a token is to say.
+#[derive(Clone, Copy, Default)]
+struct Issuing {
+    /// Which groups its bearer is in.
+    with_groups: bool,
+    /// That its bearer has signed in with a second factor (`amr`, as v1.0 tokens have it).
+    with_mfa: bool,
+    /// A time that is over.
+    expired: bool,
+}
+
 pub(crate) fn issuer(simulator: &Simulator) -> String {
     format!("{}/{}/v2.0", simulator.base_url, simulator.tenant_id())
 }
@@ -64,7 +75,8 @@ impl Simulator {
     /// If no key could be made.
     pub fn token(&mut self, principal: &str, audience: &str) -> Result<Option<String>, TokenError> {
         let Some(principal) = directory::find(&self.estate.control, principal) else { return Ok(None) };
-        self.issue(&principal, audience, true, false).map(|(token, _)| Some(token))
+        let how = Issuing { with_groups: true, ..Issuing::default() };
+        self.issue(&principal, audience, how).map(|(token, _)| Some(token))
     }
 
     /// The claims of a token that this simulator issued for `audience`: how a local broker checks its callers.
@@ -93,12 +105,11 @@ impl Simulator {
         &mut self,
         principal: &Principal,
         audience: &str,
-        with_groups: bool,
-        expired: bool,
+        how: Issuing,
     ) -> Result<(String, i64), TokenError> {
         let lifetime = i64::from(self.switches.token_lifetime_seconds);
         let now = self.clock.now().as_second();
-        let start = if expired { now - lifetime - 60 } else { now };
+        let start = if how.expired { now - lifetime - 60 } else { now };
         let expires = start + lifetime;
         let tenant = self.tenant_id();
         let client = if principal.is_application {
@@ -118,9 +129,11 @@ impl Simulator {
                 claims.insert("preferred_username".to_owned(), json!(principal.label));
                 claims.insert("upn".to_owned(), json!(principal.label));
                 claims.insert("scp".to_owned(), json!("user_impersonation"));
+                let methods = if how.with_mfa { json!(["pwd", "mfa"]) } else { json!(["pwd"]) };
+                claims.insert("amr".to_owned(), methods);
             }
             let groups = directory::groups_of(&self.estate.control, &principal.object_id);
-            if with_groups && !groups.is_empty() {
+            if how.with_groups && !groups.is_empty() {
                 claims.insert("groups".to_owned(), json!(groups));
             }
         }
@@ -196,7 +209,7 @@ fn managed_identity_token(simulator: &mut Simulator, request: &Request) -> Resul
             format!("No managed identity was found for client_id '{}'.", client.unwrap_or_default());
         return Err(Refusal::bad("BadRequest", message));
     };
-    let (token, expires) = simulator.issue(&principal, &resource, false, false).map_err(broken)?;
+    let (token, expires) = simulator.issue(&principal, &resource, Issuing::default()).map_err(broken)?;
     Ok(Response::json(
         StatusCode::OK,
         json!({
@@ -223,7 +236,9 @@ pub(crate) fn development(simulator: &mut Simulator, request: &Request) -> Resul
             };
             let expired = request.parameter("expired").is_some_and(|value| value != "0");
             let with_groups = request.parameter("groups") != Some("0");
-            let (token, _) = simulator.issue(&principal, audience, with_groups, expired).map_err(broken)?;
+            let with_mfa = request.parameter("mfa").is_some_and(|value| value != "0");
+            let how = Issuing { with_groups, with_mfa, expired };
+            let (token, _) = simulator.issue(&principal, audience, how).map_err(broken)?;
             Ok(Response::text(StatusCode::OK, token))
         }
         (&Method::POST, "/dev/rotate-keys") => {

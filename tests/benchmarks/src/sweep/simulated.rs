@@ -125,5 +125,6 @@ pub(crate) fn person(name: &str) -> Caller {
         object_id: found["id"].as_str().unwrap().to_owned(),
         tenant_id: TENANT.to_owned(),
         name: format!("{name}@contoso.example"),
+        sign_in: Default::default(),
     }
 }
