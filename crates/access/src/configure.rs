@@ -88,7 +88,9 @@ pub(crate) async fn turn_on(
     .await?
     .ok_or_else(|| AccessError::internal("a policy just written is gone"))?;
     project(ajar, vm).await?;
-    due::forget(ajar, &guard).await?;
+    let (forgotten, marked) = futures::join!(due::forget(ajar, &guard), store_marker::require(ajar));
+    forgotten?;
+    marked?;
     tracing::info!(vm = %vm, by = by.object_id, "JIT turned on");
     Ok(policy)
 }

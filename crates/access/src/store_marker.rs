@@ -15,7 +15,7 @@ use crate::ports::blobs::{Blob, BlobName, Blobs};
 use crate::ports::store::{Change, Etag, Row, Store, StoreError, Table};
 use crate::shared_read::SharedRead;
 use futures::future;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -176,6 +176,22 @@ pub(crate) async fn ensure(ajar: &Ajar) -> Result<(), AccessError> {
     match ajar.ports.store.commit(Table::Cursors, &partition(), &[insert]).await {
         Ok(_) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks whether the marker is still there after desired state was written: without it nothing is planned from what was.
+///
+/// # Errors
+/// [`AccessError::Unavailable`] when the tables were emptied meanwhile, so that the same has to be done again, or when the
+/// marker cannot be read.
+pub(crate) async fn require(ajar: &Ajar) -> Result<(), AccessError> {
+    match read_row(Arc::clone(&ajar.ports.store)).await? {
+        Some(_) => Ok(()),
+        None => Err(AccessError::Unavailable {
+            what: "the store",
+            retry_after: SignedDuration::from_secs(1),
+            reason: "the tables were emptied while they were written to".to_owned(),
+        }),
     }
 }
 

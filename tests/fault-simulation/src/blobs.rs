@@ -1,9 +1,11 @@
-//! What is kept beside the tables. It is as near and as faulty as they are.
+//! What is kept beside the tables. It is as near and as faulty as they are, and has outages of its own.
 
+use crate::mutant::Mutant;
 use crate::world::{Kind, NoAnswer, World};
 use ajar_access::ports::blobs::{Blob, BlobName, Blobs, check_text};
 use ajar_access::ports::store::{Etag, StoreError};
 use async_trait::async_trait;
+use serde_json::Value;
 
 /// The blobs as one instance reaches them.
 pub(crate) struct BesideTables {
@@ -20,9 +22,18 @@ impl Blobs for BesideTables {
     async fn read(&self, name: &BlobName) -> Result<Option<Blob>, StoreError> {
         let name = name.as_str().to_owned();
         self.world
-            .call(self.instance, Kind::StoreRead, move |state, _| {
-                let found = state.blobs.get(&name);
-                found.map(|(etag, text)| Blob { etag: Etag(etag.to_string()), text: text.clone() })
+            .call(self.instance, Kind::BlobRead, move |state, _| {
+                let (etag, text) = state.blobs.get(&name)?;
+                let mut text = text.clone();
+                if state.mutant == Mutant::IgnoredGeneration
+                    && name == BlobName::generation().as_str()
+                    && let Some(generation) = state.generation_of_rows()
+                {
+                    let mut document: Value = serde_json::from_str(&text).expect("JSON");
+                    document["generation"] = generation.into();
+                    text = document.to_string();
+                }
+                Some(Blob { etag: Etag(etag.to_string()), text })
             })
             .await
             .map_err(unavailable)
@@ -32,7 +43,7 @@ impl Blobs for BesideTables {
         check_text(text)?;
         let (name, text, before) = (name.as_str().to_owned(), text.to_owned(), before.cloned());
         self.world
-            .call(self.instance, Kind::StoreWrite, move |state, _| {
+            .call(self.instance, Kind::BlobWrite, move |state, _| {
                 let found = state.blobs.get(&name).map(|(etag, _)| Etag(etag.to_string()));
                 if found != before {
                     return Err(StoreError::Conflict);

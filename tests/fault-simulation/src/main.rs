@@ -1,5 +1,5 @@
-//! `faults [SEEDS [FIRST]]` runs seeds; `faults replay SEED` tells the story of one; `faults mutants [SEEDS]` checks
-//! that each broken variant is caught.
+//! `faults [SEEDS [FIRST]]` runs seeds; `faults replay SEED` tells the story of one; `faults mutants [SEEDS [NAME...]]`
+//! checks that each broken variant is caught, or those that are named.
 
 #![allow(clippy::print_stdout, reason = "it prints its findings")]
 
@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     let number = |at: usize, default: u64| arguments.get(at).map_or(Some(default), |text| text.parse().ok());
     match arguments.first().map(String::as_str) {
         Some("replay") => number(1, 0).map_or_else(usage, replay),
-        Some("mutants") => number(1, 300).map_or_else(usage, mutants),
+        Some("mutants") => {
+            number(1, 300).map_or_else(usage, |seeds| mutants(seeds, arguments.get(2..).unwrap_or_default()))
+        }
         _ => match (number(0, 1000), number(1, 0)) {
             (Some(seeds), Some(first)) => many(first, seeds),
             _ => usage(),
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    println!("usage: faults [SEEDS [FIRST]] | faults replay SEED | faults mutants [SEEDS]");
+    println!("usage: faults [SEEDS [FIRST]] | faults replay SEED | faults mutants [SEEDS [NAME...]]");
     ExitCode::from(2)
 }
 
@@ -92,9 +94,10 @@ fn replay(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn mutants(seeds: u64) -> ExitCode {
+fn mutants(seeds: u64, names: &[String]) -> ExitCode {
     let mut survivors = 0;
-    for mutant in Mutant::ALL {
+    let is_meant = |mutant: &Mutant| names.is_empty() || names.contains(&format!("{mutant:?}"));
+    for mutant in Mutant::ALL.into_iter().filter(is_meant) {
         let caught = (0..seeds).find_map(|seed| {
             let script = Script::new(seed);
             let violation = run(&script, mutant, None, false).violation?;

@@ -39,11 +39,15 @@ pub enum Mutant {
     LostRevocations,
     /// What Azure tells of changes is not listened to.
     IgnoredEvents,
+    /// The blob always has the generation that the tables have, so that old tables look like the present.
+    IgnoredGeneration,
+    /// The generation is raised in the blob five seconds before it is in the tables, if its writer still lives then.
+    BlobFirst,
 }
 
 impl Mutant {
     /// Every broken variant.
-    pub const ALL: [Mutant; 15] = [
+    pub const ALL: [Mutant; 17] = [
         Mutant::HiddenDueRows,
         Mutant::LateDueRows,
         Mutant::KeptDueRows,
@@ -59,5 +63,7 @@ impl Mutant {
         Mutant::NoDenies,
         Mutant::LostRevocations,
         Mutant::IgnoredEvents,
+        Mutant::IgnoredGeneration,
+        Mutant::BlobFirst,
     ];
 }

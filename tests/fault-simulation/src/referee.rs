@@ -4,7 +4,7 @@
 use crate::bus::millis;
 use crate::estate;
 use crate::script::{Action, EXCEPTION, MINUTE, NEIGHBOUR, PORTS, REQUESTERS, STRANGER, Script};
-use crate::world::timestamp;
+use crate::world::{Rows, STRAGGLING, timestamp};
 use ajar_access::ports::store::Table;
 use azure_simulator::{ManualClock, Packet, Simulator};
 use serde_json::Value;
@@ -49,6 +49,22 @@ pub(crate) enum Policy {
     Unknown,
 }
 
+/// What the referee knew when the tables were backed up: the policies that they tell of, where nobody was changing them.
+#[derive(Clone)]
+pub(crate) struct Known {
+    policies: Vec<Policy>,
+}
+
+/// Old tables in the place of the present ones.
+struct Restored {
+    at: u64,
+    known: Known,
+    /// When the administrator first said that Ajar is to go on.
+    resuming_at: Option<u64>,
+    /// When that was confirmed.
+    resumed_at: Option<u64>,
+}
+
 struct Machine {
     nsgs: Vec<usize>,
     policy: Policy,
@@ -59,6 +75,8 @@ struct Machine {
     baseline: Cells<bool>,
     observed: Cells<bool>,
     wrong_since: Cells<Option<u64>>,
+    /// Until when what was open when tables were lost or put back may stay so: the end that its rule describes.
+    lingering: Cells<u64>,
     requests: Vec<String>,
 }
 
@@ -90,6 +108,11 @@ struct Asked {
     extensions: BTreeSet<u64>,
     /// Until when a session may rely on it: the end, and a later one only once its requester was told, in good time.
     sure_until: u64,
+    /// The latest end it ever had.
+    described_until: u64,
+    /// Whether old tables were put in the place of those that it was last seen in, and whether they know nothing of it.
+    is_past: bool,
+    is_lost: bool,
 }
 
 impl Asked {
@@ -114,6 +137,8 @@ pub(crate) struct Referee {
     pub losses: u64,
     /// Whether the requests were among them.
     has_lost_requests: bool,
+    /// The last time that old tables were put back.
+    restored: Option<Restored>,
     /// Whether an edit may meet the packets some seconds after it was made.
     edits_linger: bool,
     bound: u64,
@@ -144,6 +169,7 @@ impl Referee {
                     baseline,
                     observed: baseline,
                     wrong_since: Cells::default(),
+                    lingering: Cells::default(),
                     requests: Vec::new(),
                 }
             })
@@ -169,6 +195,7 @@ impl Referee {
             is_wiped: false,
             losses: 0,
             has_lost_requests: false,
+            restored: None,
             edits_linger: script.profile.operation > 0,
             bound,
             last_write: 0,
@@ -198,7 +225,21 @@ impl Referee {
         self.is_wiped = true;
         self.losses += 1;
         self.has_lost_requests |= table.is_none_or(|table| table == "requests");
-        for machine in &mut self.machines {
+        self.doubt_what_is_not_shut();
+    }
+
+    /// Whatever was being changed when the tables went stays as it is, and so does what is open, until its described end.
+    fn doubt_what_is_not_shut(&mut self) {
+        for number in 0..self.machines.len() {
+            for port in 0..3 {
+                for from in 0..SOURCES {
+                    if self.machines[number].observed[port][from] {
+                        let ends = self.granting((number, port, from)).map(|asked| asked.described_until);
+                        self.machines[number].lingering[port][from] = ends.max().unwrap_or(0);
+                    }
+                }
+            }
+            let machine = &mut self.machines[number];
             let is_shut = |port: &[bool; SOURCES]| !port[3] && !port[4];
             let fits = match machine.policy {
                 Policy::On { both, .. } => {
@@ -212,10 +253,100 @@ impl Referee {
         }
     }
 
+    /// What is known now, for the day when the tables of now are put back.
+    pub(crate) fn known(&self) -> Known {
+        Known { policies: self.machines.iter().map(|machine| machine.policy).collect() }
+    }
+
+    /// Tables from before, `rows`, are in the place of the present ones.
+    pub(crate) fn restored(&mut self, now: u64, rows: &Rows, known: Known) {
+        self.is_wiped = true;
+        self.losses += 1;
+        self.disturbed(now);
+        self.restored = Some(Restored { at: now, known, resuming_at: None, resumed_at: None });
+        let mut there = BTreeSet::new();
+        for (_, document) in rows
+            .iter()
+            .filter(|((table, _, row), _)| *table == "requests" && row.starts_with("r_"))
+            .map(|(_, row)| row)
+        {
+            let json: Value = serde_json::from_str(document).unwrap_or_default();
+            let (id, status) = (json["id"].as_str().unwrap_or_default(), json["status"].as_str());
+            if let (Some(asked), Some(status)) = (self.requests.get_mut(id), status) {
+                status.clone_into(&mut asked.status);
+                there.insert(id.to_owned());
+            }
+        }
+        for (id, asked) in &mut self.requests {
+            asked.is_past = true;
+            asked.is_lost = !there.contains(id);
+        }
+        self.doubt_what_is_not_shut();
+        // What was on its way to Azure lands, and nobody looks at it while the tables are not believed.
+        let is_on_its_way = self.straggling_until > now;
+        for machine in &mut self.machines {
+            let recently = |nsg: &usize| self.groups[*nsg].written_at.is_some_and(|at| now < at + 40_000);
+            let is_edited = machine.nsgs.iter().any(|nsg| self.groups[*nsg].edited_at.is_some());
+            if is_on_its_way || is_edited || (self.edits_linger && machine.nsgs.iter().any(recently)) {
+                machine.policy = Policy::Unknown;
+            }
+        }
+    }
+
+    /// The administrator is about to say that Ajar is to go on with old tables.
+    pub(crate) fn resuming(&mut self, now: u64) {
+        if let Some(restored) = &mut self.restored {
+            restored.resuming_at.get_or_insert(now);
+        }
+    }
+
+    /// Ajar goes on with old tables: what they tell of policies is so again. Where they tell of none, the denies stay.
+    pub(crate) fn resumed(&mut self, now: u64) {
+        let Some(restored) = &mut self.restored else { return };
+        if restored.resumed_at.is_some() {
+            return;
+        }
+        restored.resumed_at = Some(now);
+        for (machine, old) in self.machines.iter_mut().zip(&restored.known.policies) {
+            let stays = matches!(machine.policy, Policy::On { .. })
+                && (machine.policy == *old || *old == Policy::Off);
+            if !stays {
+                machine.policy = Policy::Unknown;
+            }
+            machine.policy_at = now;
+        }
+        self.disturbed(now);
+    }
+
+    /// Somebody was told that the tables are old.
+    pub(crate) fn told_of_restored(&mut self, now: u64) {
+        let is_true = self.restored.as_ref().is_some_and(|restored| {
+            // Whoever asked before it was confirmed may hear of it after.
+            restored.resumed_at.is_none_or(|at| now < at + SETTLING)
+        });
+        if !is_true {
+            self.fail(now, || "(5) the tables are said to be old, and are not".to_owned());
+        }
+    }
+
+    /// Whether only what was asked for since then may be opened: old tables were put back.
+    fn fresh_since(&self) -> Option<u64> {
+        self.restored.as_ref().map(|restored| restored.resumed_at.unwrap_or(u64::MAX))
+    }
+
+    fn is_fresh(&self, asked: &Asked) -> bool {
+        self.fresh_since().is_none_or(|since| asked.accepted_at.is_some_and(|at| since <= at))
+    }
+
     pub(crate) fn policy(&mut self, now: u64, vm: usize, policy: Policy) {
         let known = if self.is_wiped && policy == Policy::Off { Policy::Unknown } else { policy };
         self.machines[vm].policy = known;
         self.machines[vm].policy_at = now;
+    }
+
+    /// What the administrator last had confirmed.
+    pub(crate) fn policy_of(&self, vm: usize) -> Policy {
+        self.machines[vm].policy
     }
 
     pub(crate) fn deleted(&mut self, vm: usize) {
@@ -252,6 +383,10 @@ impl Referee {
         machine.wrong_since = Cells::default();
         machine.moved_at = Some(now);
         machine.policy_at = now;
+        if self.is_wiped {
+            // Its policy may not follow: nobody looks while the tables are not believed.
+            machine.policy = Policy::Unknown;
+        }
     }
 
     /// Looks at the packets of a VM again.
@@ -287,7 +422,7 @@ impl Referee {
         if now + EXTENSION_NOTICE < asked.sure_until {
             asked.sure_until = asked.sure_until.max(until);
         }
-        if !asked.is_over() && asked.window.is_none_or(|(_, end)| end < until) {
+        if !asked.is_over() && !asked.is_past && asked.window.is_none_or(|(_, end)| end < until) {
             let told = format!("(3) request {id} was extended until {until} and has {:?}", asked.window);
             self.fail(now, || told);
         }
@@ -320,6 +455,9 @@ impl Referee {
                 accepted_at: None,
                 extensions: BTreeSet::new(),
                 sure_until: window.map_or(0, |(_, end)| end),
+                described_until: window.map_or(0, |(_, end)| end),
+                is_past: false,
+                is_lost: false,
             };
             self.requests.insert(id, asked);
             return;
@@ -343,6 +481,7 @@ impl Referee {
         let told = format!("{} {:?} -> {status} {window:?}", before.status, before.window);
         let is_begun = before.window.is_none();
         before.status = status;
+        before.described_until = before.described_until.max(window.map_or(0, |(_, end)| end));
         before.window = match (before.window, window) {
             (Some((start, end)), Some((_, later))) => {
                 let is_extended = before.extensions.contains(&later);
@@ -353,7 +492,7 @@ impl Referee {
         if let (true, Some((_, end))) = (is_begun, before.window) {
             before.sure_until = end;
         }
-        if contradicts || moved {
+        if (contradicts || moved) && !before.is_past {
             self.fail(now, || format!("(3) request {id} was answered twice differently: {told}"));
         }
     }
@@ -367,6 +506,15 @@ impl Referee {
     /// Whether a request lets this packet in at `now`.
     fn is_granted(&self, cell: (usize, usize, usize), now: u64) -> bool {
         self.granting(cell).any(|asked| asked.window.is_some_and(|(start, end)| start <= now && now < end))
+    }
+
+    /// Whether it was asked for after old tables were put back and the administrator said that Ajar is to go on.
+    fn is_granted_since_restored(&self, cell: (usize, usize, usize), now: u64) -> bool {
+        self.restored.is_some()
+            && self.granting(cell).any(|asked| {
+                let lives = asked.window.is_some_and(|(start, end)| start <= now && now < end);
+                lives && !asked.is_past && self.is_fresh(asked)
+            })
     }
 
     /// Whether what lets a packet in was granted where the VM is no more.
@@ -393,12 +541,11 @@ impl Referee {
         requests.filter(move |asked| asked.port == port && asked.source == source)
     }
 
-    fn was_ever_granted(&self, machine: usize, port: usize, source: usize) -> bool {
-        self.machines[machine]
-            .requests
-            .iter()
-            .filter_map(|id| self.requests.get(id))
-            .any(|asked| asked.port == port && asked.source == source && asked.window.is_some())
+    /// Whether this packet was ever granted; since old tables were put back, if they were.
+    fn was_ever_granted(&self, cell: (usize, usize, usize)) -> bool {
+        self.granting(cell).any(|asked| {
+            asked.window.is_some() && (self.restored.is_none() || !asked.is_past || self.is_fresh(asked))
+        })
     }
 
     fn is_edited(&self, machine: usize) -> bool {
@@ -421,8 +568,11 @@ impl Referee {
             Policy::On { both, .. } if port == 2 || (port == 1 && !both) => baseline(),
             Policy::On { exception: true, .. } if source == 5 => baseline().filter(|open| *open),
             Policy::On { .. } => {
-                let granted = self.is_granted((number, port, source), now);
-                if granted && (self.is_wiped || self.is_granted_before_move((number, port, source), now)) {
+                let cell = (number, port, source);
+                let granted = self.is_granted(cell, now);
+                let is_known = !self.is_wiped || self.is_granted_since_restored(cell, now);
+                let lingers = !granted && now < machine.lingering[port][source] + self.bound;
+                if lingers || (granted && (!is_known || self.is_granted_before_move(cell, now))) {
                     None
                 } else {
                     Some(granted)
@@ -510,10 +660,17 @@ impl Referee {
         if port == 2 && wanted == Some(!is) {
             return self.fail(now, || format!("(4) {place}, which no policy names, was changed"));
         }
+        if let Some(Restored { at, resuming_at: None, .. }) = self.restored
+            && is
+            && at + STRAGGLING < now
+            && self.straggling_until < now
+        {
+            return self.fail(now, || format!("(5) {place} was opened by Ajar with old tables"));
+        }
         if !self.is_settled(number, now) {
             return;
         }
-        if is && wanted == Some(false) && !self.was_ever_granted(number, port, from) {
+        if is && wanted == Some(false) && !self.was_ever_granted((number, port, from)) {
             return self.fail(now, || format!("(1) {place} was opened by Ajar; nobody ever asked for it"));
         }
         let edited = self.machines[number].nsgs.iter().filter_map(|nsg| self.groups[*nsg].edited_at).max();
@@ -572,7 +729,9 @@ impl Referee {
             let is_undecided = ["Requested", "Approved"].contains(&asked.status.as_str());
             let opens = asked.not_before.unwrap_or(0);
             let since = asked.accepted_at.map(|at| at.max(self.disturbed_until).max(opens));
-            is_undecided && since.is_some_and(|since| now > since + self.bound) && !self.is_wiped
+            let is_known =
+                !self.is_wiped || (self.restored.is_some() && !asked.is_past && self.is_fresh(asked));
+            is_undecided && since.is_some_and(|since| now > since + self.bound) && is_known
         });
         if let Some((id, _)) = waits {
             let told = format!("(3) request {id} was accepted and is not decided");
@@ -585,20 +744,19 @@ impl Referee {
         self.requests.values().filter(|asked| asked.window.is_some()).count() as u64
     }
 
-    /// When the last access ends.
+    /// When the last access ends, or was to end before it was revoked: what guards an end stays until then.
     pub(crate) fn last_end(&self) -> u64 {
-        self.requests.values().filter_map(|asked| asked.window).map(|(_, end)| end).max().unwrap_or(0)
+        self.requests.values().map(|asked| asked.described_until).max().unwrap_or(0)
     }
 
     /// Judges the end of a run, long after everything became calm.
-    pub(crate) fn end(
-        &mut self,
-        now: u64,
-        azure: &mut Simulator,
-        rows: &BTreeMap<(&'static str, String, String), (u64, String)>,
-    ) {
+    pub(crate) fn end(&mut self, now: u64, azure: &mut Simulator, rows: &Rows) {
         if now < self.last_write + 10 * MINUTE {
             self.fail(now, || "(7) Ajar still writes to Azure although nothing changes any more".to_owned());
+        }
+        let is_old = self.restored.as_ref().is_some_and(|restored| restored.resumed_at.is_none());
+        if is_old && self.restored.as_ref().is_some_and(|restored| restored.resuming_at.is_some()) {
+            self.fail(now, || "(7) Ajar does not go on with old tables although it was told to".to_owned());
         }
         let has_marker = rows.contains_key(&("cursors", "store".to_owned(), "marker".to_owned()));
         for ((table, partition, row), (_, document)) in rows {
@@ -609,13 +767,16 @@ impl Referee {
                 "points" => row == "lease" && is_held(document, now),
                 _ => false,
             };
-            if is_left && !(self.has_lost_requests && *table == "grants") {
+            if is_left && !is_old && !(self.has_lost_requests && *table == "grants") {
                 self.fail(now, || format!("(7) {table} {partition}/{row} is left: {document}"));
             }
         }
-        if !self.has_lost_requests {
+        if !self.has_lost_requests && !is_old {
             let finals = ["Closed", "Denied", "Cancelled", "Failed"];
-            let unfinished = self.requests.iter().find(|(_, asked)| !finals.contains(&asked.status.as_str()));
+            let unfinished = self
+                .requests
+                .iter()
+                .find(|(_, asked)| !asked.is_lost && !finals.contains(&asked.status.as_str()));
             if let Some((id, asked)) = unfinished {
                 let told = format!("(3) request {id} is {} for ever", asked.status);
                 self.fail(now, || told);

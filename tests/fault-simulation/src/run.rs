@@ -20,7 +20,7 @@ use ajar_access::request::RequestInput;
 use ajar_access::request_id::RequestId;
 use ajar_access::template::Templates;
 use ajar_access::{
-    Ajar, Chains, Settings, close, configure, event_message, extend, history, message, submit, sweep,
+    Ajar, Chains, Settings, close, configure, event_message, extend, history, message, resume, submit, sweep,
 };
 use ajar_network::plan::DeploymentName;
 use azure_simulator::{Reaction, Request};
@@ -358,6 +358,8 @@ impl Run {
                 self.submit(number, vm, who, port, minutes, start);
             }
             Action::Revoke { nth } => self.revoke(script, number, nth),
+            Action::Restore => self.restore(),
+            Action::Resume => self.resume(number),
             Action::Extend { nth, minutes } => self.extend(script, number, nth, minutes),
             other => self.elsewhere(script, &other),
         }
@@ -370,12 +372,13 @@ impl Run {
             return self.world.lock().plan(later, Event::Person(number));
         };
         self.administered.lock().expect("nobody panics with it").insert(vm, number);
-        let losses = {
+        let (losses, before) = {
             let mut state = self.world.lock();
             let now = state.now;
             state.tell(|| format!("alice: {action:?}"));
+            let before = state.referee.policy_of(vm);
             state.referee.policy(now, vm, Policy::Unknown);
-            state.referee.losses
+            (state.referee.losses, before)
         };
         let (world, administered) = (self.world.clone(), Arc::clone(&self.administered));
         let work = async move {
@@ -408,7 +411,52 @@ impl Run {
                     state.referee.policy(now, vm, policy)
                 }
                 Err(error) if error.is_temporary() => state.plan(now + 3_000, Event::Person(number)),
+                Err(error) if is_told_of_restored(&error) => {
+                    state.referee.told_of_restored(now);
+                    if state.referee.losses == losses {
+                        // Refused before anything was changed.
+                        state.referee.policy(now, vm, before);
+                    }
+                }
                 Err(_) => {}
+            }
+        };
+        self.spawn(instance, Origin::Person(number), Box::pin(work));
+    }
+
+    /// The app is stopped, old tables are put in the place of the present ones, and the app is started.
+    fn restore(&mut self) {
+        if !self.world.lock().restore() {
+            return self.world.lock().tell(|| "no backup is old enough to be put back".to_owned());
+        }
+        self.world.lock().tell(|| "old tables are put back".to_owned());
+        for instance in 0..self.instances.len() {
+            self.kill(instance);
+        }
+    }
+
+    /// The administrator says that Ajar is to go on, again and again until it does.
+    fn resume(&mut self, number: usize) {
+        let Some((instance, ajar)) = self.pick() else {
+            let later = self.world.lock().now + 700;
+            return self.world.lock().plan(later, Event::Person(number));
+        };
+        {
+            let mut state = self.world.lock();
+            let now = state.now;
+            state.referee.resuming(now);
+        }
+        let world = self.world.clone();
+        let work = async move {
+            let answered = resume::resume(&ajar, &estate::caller("alice")).await;
+            let mut state = world.lock();
+            let now = state.now;
+            state.tell(|| format!("alice has Ajar go on: {}", told(&answered)));
+            match answered {
+                Err(error) if error.is_temporary() => state.plan(now + 5_000, Event::Person(number)),
+                // Done, or done by an attempt whose answer was lost.
+                Ok(_) | Err(AccessError::Conflict { .. }) => state.referee.resumed(now),
+                Err(error) => state.tell(|| format!("resume: {error:?}")),
             }
         };
         self.spawn(instance, Origin::Person(number), Box::pin(work));
@@ -448,6 +496,7 @@ impl Run {
                 Err(error) if error.is_temporary() && now < state.script.people_end => {
                     state.plan(now + 8_000, Event::Person(number));
                 }
+                Err(error) if is_told_of_restored(&error) => state.referee.told_of_restored(now),
                 Err(_) => {}
             }
         };
@@ -526,6 +575,10 @@ impl Run {
             Action::Wipe => {
                 state.rows.clear();
                 state.referee.wiped(None);
+            }
+            Action::BackUp => {
+                let State { rows, referee, backup, .. } = &mut *state;
+                *backup = Some((rows.clone(), referee.known()));
             }
             Action::Outage { port, seconds } => {
                 let until = now + seconds * 1000;
@@ -647,6 +700,8 @@ impl Run {
             | Action::Disable { .. }
             | Action::Submit { .. }
             | Action::Revoke { .. }
+            | Action::Restore
+            | Action::Resume
             | Action::Extend { .. } => {}
         }
         if let Some(nsg) = edited {
@@ -674,9 +729,18 @@ impl Run {
         }
         drop(state);
         let mut by_vm: BTreeMap<String, String> = BTreeMap::new();
-        for id in self.ids.lock().expect("nobody panics with it").values() {
+        let is_stored = |state: &State, id: &str| {
+            let id = format!("\"id\":\"{id}\"");
+            state.rows.iter().any(|((table, _, row), (_, document))| {
+                *table == "requests" && row.starts_with("r_") && document.contains(&id)
+            })
+        };
+        let ids: Vec<String> = self.ids.lock().expect("nobody panics with it").values().cloned().collect();
+        let state = self.world.lock();
+        for id in ids.iter().filter(|id| is_stored(&state, id)) {
             by_vm.insert(id.split('-').next().unwrap_or_default().to_owned(), id.clone());
         }
+        drop(state);
         self.instances = vec![Some(ajar(&self.world, 0))];
         for id in by_vm.into_values().filter_map(|id| RequestId::parse(&id).ok()) {
             let (world, ajar) = (self.world.clone(), ajar(&self.world, 0));
@@ -705,6 +769,10 @@ fn told<T>(answer: &Result<T, AccessError>) -> String {
         Ok(_) => "done".to_owned(),
         Err(error) => error.log_text(),
     }
+}
+
+fn is_told_of_restored(error: &AccessError) -> bool {
+    matches!(error, AccessError::Conflict { code: "StoreRestored", .. })
 }
 
 fn is_done(reaction: &Reaction) -> bool {

@@ -54,6 +54,13 @@ pub enum Action {
     Wipe,
     /// One table is emptied.
     LoseTable { table: &'static str },
+    /// The tables are backed up, all at one moment.
+    BackUp,
+    /// The app is stopped, the last backup put in the place of the tables, and the app started. What is kept beside the
+    /// tables stays as it is. A backup that is too young to be told from the present is not put back.
+    Restore,
+    /// The administrator says that Ajar is to go on with the tables that were restored.
+    Resume,
     /// All calls of one kind fail for some seconds.
     Outage { port: Port, seconds: u64 },
     /// Whoever reads an NSG next goes on only after so many milliseconds, with what was read.
@@ -69,6 +76,8 @@ const ADDED: usize = 100_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Port {
     Store,
+    /// What is kept beside the tables.
+    Blobs,
     Bus,
     Azure,
     /// Who may do what, which has an outage of its own.
@@ -137,6 +146,7 @@ impl Script {
         script.holder_stands_still();
         script.deny_lands_late();
         script.vms_move();
+        script.old_tables();
         script.planned.sort_by_key(|planned| planned.at);
         script
     }
@@ -214,7 +224,7 @@ impl Script {
     /// to open more meanwhile, and then it goes on with what it had read.
     fn holder_stands_still(&mut self) {
         let mut random = Random::new(self.seed, 15);
-        if !random.chance(12) {
+        if !random.chance(40) {
             return;
         }
         let at = self.people_end + random.between(0, 6 * MINUTE);
@@ -265,6 +275,60 @@ impl Script {
             let action = Action::MoveVm { vm, nsg, subnet: random.chance(40) };
             self.planned.push(Planned { at: random.between(MINUTE, self.people_end), action });
         }
+    }
+
+    /// Blobs fail for a while, and old tables come back: a request for an hour is granted, the tables are backed up, the
+    /// request is revoked, the backup restored; minutes later the administrator resumes, turns JIT on again, and people
+    /// ask anew.
+    fn old_tables(&mut self) {
+        let mut random = Random::new(self.seed, 21);
+        if random.chance(20) {
+            let (at, seconds) = (random.between(MINUTE, self.people_end), random.between(2, 150));
+            self.planned.push(Planned { at, action: Action::Outage { port: Port::Blobs, seconds } });
+        }
+        if !random.chance(15) {
+            return;
+        }
+        let vm = random.below(self.profile.vms as u64) as usize;
+        let asked = random.between(2 * MINUTE, self.people_end);
+        let backup = asked + random.between(20_000, 4 * MINUTE);
+        let revoked = backup + random.between(1_000, 3 * MINUTE);
+        let restored = revoked + random.between(2 * MINUTE, 8 * MINUTE);
+        let resumed = restored + random.between(30_000, 12 * MINUTE);
+        let again = resumed + random.between(10_000, 2 * MINUTE);
+        let who = random.below(REQUESTERS.len() as u64) as usize;
+        let submit = |nth: usize, who: usize, minutes: u64| Action::Submit {
+            nth: ADDED + 10 + nth,
+            vm,
+            who,
+            port: PORTS[0],
+            minutes,
+            ahead: 0,
+        };
+        let mut add = |at: u64, action: Action| self.planned.push(Planned { at, action });
+        add(asked, submit(0, who, 60));
+        add(backup, Action::BackUp);
+        add(revoked, Action::Revoke { nth: ADDED + 10 });
+        add(restored, Action::Restore);
+        // Refused while the tables are old.
+        add(restored + random.between(1_000, 30_000), submit(1, (who + 1) % REQUESTERS.len(), 10));
+        add(resumed, Action::Resume);
+        for vm in 0..self.profile.vms.min(12) {
+            if random.chance(80) {
+                let at = again + random.between(0, 30_000);
+                add(at, Action::Enable { vm, both: random.chance(60), exception: random.chance(30) });
+            }
+        }
+        add(again, Action::Enable { vm, both: false, exception: false });
+        for nth in 2..4 {
+            let at = again + random.between(20_000, 3 * MINUTE);
+            add(at, submit(nth, random.below(REQUESTERS.len() as u64) as usize, random.between(3, 14)));
+        }
+        if random.chance(60) {
+            let from = resumed.saturating_sub(random.between(0, MINUTE));
+            self.chaos.push((from, from + random.between(MINUTE / 2, 3 * MINUTE)));
+        }
+        self.people_end = self.people_end.max(again + 5 * MINUTE);
     }
 
     /// Whether a call at `now` may be struck.

@@ -152,7 +152,12 @@ fn commit(
                     etags.push(Some(Etag(state.etags.to_string())));
                     continue;
                 }
-                if state.mutant == Mutant::LateDueRows && table == Table::Due {
+                let is_late = match state.mutant {
+                    Mutant::LateDueRows => table == Table::Due,
+                    Mutant::BlobFirst => at.2 == "marker" && state.rows.contains_key(&at),
+                    _ => false,
+                };
+                if is_late {
                     let (etag, lives) = (state.etags, state.deaths.get(&instance).copied());
                     let late = state.now + 5_000;
                     state.plan(

@@ -3,8 +3,9 @@
 use crate::estate::{Place, TENANT};
 use crate::mutant::Mutant;
 use crate::random::{Random, mix};
-use crate::referee::Referee;
+use crate::referee::{Known, Referee};
 use crate::script::{Port, Script};
+use ajar_access::ports::blobs::BlobName;
 use ajar_access::ports::bus::Queue;
 use azure_simulator::{ManualClock, Overlap, Simulator, Switches};
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +21,7 @@ use std::time::Duration;
 pub(crate) const EPOCH: &str = "2026-11-24T12:00:00Z";
 
 /// How much longer than the fault says a straggler may take: its way to Azure and an operation there.
-const STRAGGLING: u64 = 15_000;
+pub(crate) const STRAGGLING: u64 = 15_000;
 
 /// What befalls one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub type Faults = BTreeMap<u64, Fault>;
 pub(crate) enum Kind {
     StoreRead,
     StoreWrite,
+    BlobRead,
+    BlobWrite,
     Send,
     AzureRead,
     /// One NSG, as a holder of its lease reads it.
@@ -66,6 +69,7 @@ impl Kind {
     fn port(self) -> Port {
         match self {
             Kind::StoreRead | Kind::StoreWrite => Port::Store,
+            Kind::BlobRead | Kind::BlobWrite => Port::Blobs,
             Kind::Send => Port::Bus,
             Kind::AzureRead | Kind::PointRead | Kind::AzureWrite => Port::Azure,
             Kind::RoleRead => Port::Roles,
@@ -96,6 +100,9 @@ pub(crate) enum Event {
     Signal,
 }
 
+/// All tables: version and text by table, partition and row.
+pub(crate) type Rows = BTreeMap<(&'static str, String, String), (u64, String)>;
+
 /// All of the world; its parts are touched by one task at a time.
 pub(crate) struct State {
     pub script: Script,
@@ -103,7 +110,9 @@ pub(crate) struct State {
     pub now: u64,
     pub clock: ManualClock,
     pub azure: Simulator,
-    pub rows: BTreeMap<(&'static str, String, String), (u64, String)>,
+    pub rows: Rows,
+    /// The last backup of the tables, with what the referee knew then.
+    pub backup: Option<(Rows, Known)>,
     /// What is kept beside the tables: version and text by name.
     pub blobs: BTreeMap<String, (u64, String)>,
     pub etags: u64,
@@ -155,6 +164,7 @@ impl State {
             clock,
             azure,
             rows: BTreeMap::new(),
+            backup: None,
             blobs: BTreeMap::new(),
             etags: 0,
             events: BTreeMap::new(),
@@ -201,6 +211,32 @@ impl State {
                 self.plan(self.now + wait, deliver);
             }
         }
+    }
+
+    /// The generation that the tables have.
+    pub(crate) fn generation_of_rows(&self) -> Option<u64> {
+        generation(&self.rows.get(&("cursors", "store".to_owned(), "marker".to_owned()))?.1)
+    }
+
+    /// Puts the last backup in the place of the tables, unless nothing could tell it from the present: no generation
+    /// was raised since. Returns whether it did.
+    pub(crate) fn restore(&mut self) -> bool {
+        let Some((rows, known)) = self.backup.take() else { return false };
+        let marker = rows.get(&("cursors", "store".to_owned(), "marker".to_owned()));
+        let of_backup = marker.and_then(|(_, document)| generation(document));
+        let of_blob = self.blobs.get(BlobName::generation().as_str()).and_then(|(_, text)| generation(text));
+        if of_backup.is_none() || of_backup >= of_blob {
+            return false;
+        }
+        self.rows = rows;
+        for (etag, _) in self.rows.values_mut() {
+            self.etags += 1;
+            *etag = self.etags;
+        }
+        let now = self.now;
+        let State { referee, rows, .. } = self;
+        referee.restored(now, rows, known);
+        true
     }
 
     /// Plans an event; of several at one moment the seed decides which comes first.
@@ -271,7 +307,7 @@ impl State {
         let profile = &self.script.profile;
         let mut random = Random::new(mix(self.script.seed, 3, call), 0);
         let mut strikes = |rate: u64| rate > 0 && random.below(10_000) < rate;
-        let is_write = matches!(kind, Kind::StoreWrite | Kind::Send | Kind::AzureWrite);
+        let is_write = matches!(kind, Kind::StoreWrite | Kind::BlobWrite | Kind::Send | Kind::AzureWrite);
         if strikes(profile.crash) {
             return Some(Fault::Crash { after_effect: random.chance(50) });
         }
@@ -297,6 +333,10 @@ impl State {
         }
         (is_write && strikes(profile.lose_answer)).then_some(Fault::LoseAnswer)
     }
+}
+
+fn generation(document: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(document).ok()?["generation"].as_u64()
 }
 
 /// The world, shared by every adapter.
