@@ -373,6 +373,16 @@ async fn apply(
         vm_history::note(ajar, vm, Some(&by), &what).await?;
         return Ok((true, None));
     }
+    if template.mode == TemplateMode::ProtectAfterApproval {
+        let ports: Vec<String> = template.terms.ports.iter().map(|port| port.ports.to_string()).collect();
+        let what = format!(
+            "template {} shuts ports {} once somebody approves it (POST /api/policies/approve-template)",
+            template.name,
+            ports.join(", ")
+        );
+        vm_history::want_approval(ajar, vm, &by, &what).await?;
+        return Ok((true, None));
+    }
     match configure::turn_on(ajar, &by, vm, template.terms.clone(), resources).await {
         Ok(policy) => {
             let what = format!("JIT was turned on by template {}", template.name);

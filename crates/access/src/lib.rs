@@ -62,6 +62,7 @@ pub mod submit_many;
 mod supersede;
 pub mod sweep;
 pub mod template;
+pub mod template_approval;
 mod template_start;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -90,6 +90,11 @@ pub enum Happened {
         /// Why, in a sentence.
         reason: String,
     },
+    /// A template fits a VM, and somebody has to approve that it is protected so.
+    ProtectionWanted {
+        /// What it would do, in a sentence.
+        what: String,
+    },
     /// Rules that Ajar owns were changed by somebody else.
     Drifted {
         /// What was found, in a sentence.
@@ -118,6 +123,7 @@ impl Happened {
             Happened::RoleLost { .. } => "access.roleLost",
             Happened::Overdue { .. } => "access.overdue",
             Happened::VerdictChanged { .. } => "vm.verdictChanged",
+            Happened::ProtectionWanted { .. } => "vm.protectionWanted",
             Happened::Drifted { .. } => "vm.drifted",
         }
     }
@@ -132,6 +138,7 @@ impl Happened {
             Happened::Hindered { .. } | Happened::Failed { .. } | Happened::RoleLost { .. } => {
                 vec![Audience::Requester, Audience::Operators]
             }
+            Happened::ProtectionWanted { .. } => vec![Audience::Approvers, Audience::Operators],
             Happened::Overdue { .. } | Happened::VerdictChanged { .. } | Happened::Drifted { .. } => {
                 vec![Audience::Operators]
             }
@@ -286,6 +293,7 @@ impl Notification {
                 format!("{vm} was {before} and is now {after}: {reason}")
             }
             Happened::VerdictChanged { before: None, after, reason } => format!("{vm} is {after}: {reason}"),
+            Happened::ProtectionWanted { what } => format!("{vm} waits for protection: {what}"),
             Happened::Drifted { what } => {
                 format!("the rules that protect {vm} were changed by others: {what}")
             }

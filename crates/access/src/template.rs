@@ -18,6 +18,8 @@ pub enum TemplateMode {
     Report,
     /// JIT is turned on at once.
     Protect,
+    /// JIT is turned on once somebody who may has approved it.
+    ProtectAfterApproval,
 }
 
 /// A file in `infra/templates`. Strict: an unknown field is an error.
@@ -70,17 +72,11 @@ impl Template {
         let mode = match input.mode.as_str() {
             "report" => TemplateMode::Report,
             "protect" => TemplateMode::Protect,
-            "protectAfterApproval" => {
-                return Err(AccessError::invalid(
-                    "mode",
-                    "`protectAfterApproval` needs approvals by people, which this release does not have; write \
-                     `report` or `protect`",
-                ));
-            }
+            "protectAfterApproval" => TemplateMode::ProtectAfterApproval,
             other => {
                 return Err(AccessError::invalid(
                     "mode",
-                    format!("`{other}` is neither `report` nor `protect`"),
+                    format!("`{other}` is none of `report`, `protect` and `protectAfterApproval`"),
                 ));
             }
         };
@@ -299,10 +295,9 @@ mod tests {
                 "policy": { "ports": [{ "port": 22 }] } })
         };
         assert!(Template::parse(&good().to_string()).is_ok());
-        let cases: [(&str, Value, &str); 9] = [
+        let cases: [(&str, Value, &str); 8] = [
             ("/name", json!(""), "name: "),
-            ("/mode", json!("protectAfterApproval"), "approvals"),
-            ("/mode", json!("Protect"), "neither `report` nor `protect`"),
+            ("/mode", json!("Protect"), "none of `report`, `protect` and `protectAfterApproval`"),
             ("/scopes/0", json!("/providers/Microsoft.Management/managementGroups/root"), "subscriptions"),
             ("/scopes/0", json!(vm("g").as_str()), "scopes[0]: "),
             ("/policy/ports/0/port", json!(0), "policy.ports[0].port: "),

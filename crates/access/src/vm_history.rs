@@ -52,7 +52,7 @@ pub(crate) async fn note(
     by: Option<&Caller>,
     what: &str,
 ) -> Result<(), AccessError> {
-    write(ajar, vm, by, what, false).await
+    write(ajar, vm, by, what, None).await
 }
 
 /// Writes an entry about drift and has it told to people.
@@ -62,7 +62,20 @@ pub(crate) async fn tell(
     by: Option<&Caller>,
     what: &str,
 ) -> Result<(), AccessError> {
-    write(ajar, vm, by, what, true).await
+    let whom = by.map_or(String::new(), |by| format!(" (by {})", by.name));
+    let happened = Happened::Drifted { what: format!("{what}{whom}") };
+    write(ajar, vm, by, what, Some(happened)).await
+}
+
+/// Writes an entry about a template that waits for somebody to approve it, and has it told to people.
+pub(crate) async fn want_approval(
+    ajar: &Ajar,
+    vm: &ResourceId,
+    by: &Caller,
+    what: &str,
+) -> Result<(), AccessError> {
+    let happened = Happened::ProtectionWanted { what: what.to_owned() };
+    write(ajar, vm, Some(by), what, Some(happened)).await
 }
 
 async fn write(
@@ -70,7 +83,7 @@ async fn write(
     vm: &ResourceId,
     by: Option<&Caller>,
     what: &str,
-    is_told: bool,
+    told: Option<Happened>,
 ) -> Result<(), AccessError> {
     let store = ajar.ports.store.as_ref();
     for attempt in 0..ATTEMPTS {
@@ -83,10 +96,9 @@ async fn write(
         })?;
         let after = head.after(&entry).change(version.as_ref())?;
         let row = Key::new(["h", "vm", &format!("{:010}", head.entries)]);
-        let noted = if is_told && !ajar.ports.notifiers.is_empty() {
+        let told = told.clone().filter(|_| !ajar.ports.notifiers.is_empty());
+        let noted = if let Some(happened) = told {
             let id = format!("{}-vm-{}", request_id::vm_digits(vm), head.entries);
-            let by = by.map_or(String::new(), |by| format!(" (by {})", by.name));
-            let happened = Happened::Drifted { what: format!("{what}{by}") };
             let subject = Subject::Vm { vm: vm.clone() };
             let told = Notification::new(id, ajar.ports.clock.now(), happened, subject);
             outbox::note(ajar, Beside::Requests, &partition(vm), &told).await?

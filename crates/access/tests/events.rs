@@ -412,3 +412,28 @@ async fn an_event_outlives_every_failure() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_template_that_waits_for_approval_protects_once_somebody_who_may_says_so() {
+    let mut world = World::new();
+    let notifier = world.listen();
+    with_templates(&mut world, &[template("protectAfterApproval")]);
+    world.azure.change_machine("web-1", &json!({ "vmId": "one" }), &json!({ "env": "prod" }));
+    Events::of(&world).tell("Write", &vm("web-1"), "carol").await;
+    world.minutes(2).await;
+    assert!(world.azure.allows(STRANGER, "10.0.0.4", 22));
+    assert!(notifier.names().contains(&"vm.protectionWanted"), "{:?}", notifier.names());
+    let before = told(&world, "web-1").await;
+    assert_eq!(before.len(), 1, "{before:?}");
+    assert!(before[0].1.contains("template web shuts ports 22 once somebody approves it"), "{before:?}");
+
+    let approve = async |name: &str| {
+        ajar_access::template_approval::approve(&world.ajar, &user(name), vm("web-1").as_str()).await
+    };
+    assert!(matches!(approve("bob").await, Err(AccessError::Forbidden(_))));
+    let policy = approve("alice").await.unwrap();
+    assert_eq!(policy.configured_by.name, user("alice").name);
+    world.deliver().await;
+    assert!(!world.azure.allows(STRANGER, "10.0.0.4", 22));
+    assert!(matches!(approve("alice").await, Err(AccessError::Conflict { code: "HasPolicy", .. })));
+}

@@ -31,6 +31,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/api/compliance", get(compliance::get))
         .route("/api/history", get(history::get))
         .route("/api/policies/adopt", post(remediation::adopt))
+        .route("/api/policies/approve-template", post(policies::approve_template))
         .route("/api/policies/enable-many", post(remediation::enable_many))
         .route("/api/policies/preview", post(preview::post))
         .route("/api/policies", put(policies::put).get(policies::get).delete(policies::delete))

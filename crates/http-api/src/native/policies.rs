@@ -141,6 +141,25 @@ pub(crate) async fn put(
     Ok(Json(Policy::from(policy)).into_response())
 }
 
+/// The body of an approval of a template.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApproveTemplateInput {
+    vm: String,
+}
+
+/// `POST /api/policies/approve-template`
+pub(crate) async fn approve_template(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+    JsonBody(input): JsonBody<ApproveTemplateInput>,
+) -> Result<Response, ApiError> {
+    Query::parse(query.as_deref())?.only(&[])?;
+    let policy = ajar_access::template_approval::approve(api.ajar(), &caller, &input.vm).await?;
+    Ok(Json(Policy::from(policy)).into_response())
+}
+
 /// `GET /api/policies[?vm=]`
 pub(crate) async fn get(
     State(api): State<Api>,
