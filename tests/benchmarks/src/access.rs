@@ -1,5 +1,5 @@
 //! `access`: how soon a granted port is open and an ended one shut, in the whole stack: the packaged executable
-//! in the local Functions host, Azurite, and a simulated Azure Resource Manager with a latency of 150 ms.
+//! in the local Functions host, Azurite or the embedded store, and a simulated Azure Resource Manager with a latency of 150 ms.
 //!
 //! `access [PLOT]` measures everything and draws it; `access GRANTS/NSGS...` measures some of it only.
 
@@ -51,6 +51,24 @@ enum Start {
     Together,
 }
 
+/// Where the state is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In Azurite: every call of the store takes its turn in one thread of JavaScript.
+    Azurite,
+    /// In the embedded store.
+    Embedded,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            State::Azurite => "Azurite",
+            State::Embedded => "embedded",
+        }
+    }
+}
+
 /// How often it is looked whether Azure was written to.
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -60,13 +78,13 @@ async fn main() {
     let (wanted, plot): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| is_case(argument));
     println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     println!(
-        "| grants | NSGs | begin | accepted within, s | open p50, ms | open p99, ms | close p50, ms | close p99, ms | writes to open | bar (6 M) | writes to close | bar (2 M) |"
+        "| store | grants | NSGs | begin | accepted within, s | open p50, ms | open p99, ms | close p50, ms | close p99, ms | writes to open | bar (6 M) | writes to close | bar (2 M) |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut bars = Vec::new();
-    for (grants, nsgs, begin) in CASES {
+    for (state, grants, nsgs, begin) in CASES {
         if wanted.is_empty() || wanted.iter().any(|case| **case == format!("{grants}/{nsgs}")) {
-            measure(grants, nsgs, begin, &mut bars).await;
+            measure(state, grants, nsgs, begin, &mut bars).await;
         }
     }
     if let Some(path) = plot.first().filter(|_| wanted.is_empty()) {
@@ -76,15 +94,17 @@ async fn main() {
     }
 }
 
-/// What is measured: grants, NSGs, and when they begin.
-const CASES: [(usize, usize, Start); 7] = [
-    (1, 1, Start::AtOnce),
-    (100, 1, Start::AtOnce),
-    (100, 10, Start::AtOnce),
-    (100, 100, Start::AtOnce),
-    (1000, 1, Start::Together),
-    (1000, 10, Start::Together),
-    (1000, 100, Start::Together),
+/// What is measured: where the state is, grants, NSGs, and when they begin.
+const CASES: [(State, usize, usize, Start); 9] = [
+    (State::Azurite, 1, 1, Start::AtOnce),
+    (State::Azurite, 100, 1, Start::AtOnce),
+    (State::Azurite, 100, 10, Start::AtOnce),
+    (State::Azurite, 100, 100, Start::AtOnce),
+    (State::Embedded, 100, 100, Start::AtOnce),
+    (State::Azurite, 1000, 1, Start::Together),
+    (State::Azurite, 1000, 10, Start::Together),
+    (State::Azurite, 1000, 100, Start::Together),
+    (State::Embedded, 1000, 100, Start::Together),
 ];
 
 fn is_case(argument: &str) -> bool {
@@ -92,8 +112,12 @@ fn is_case(argument: &str) -> bool {
     !grants.is_empty() && grants.bytes().chain(nsgs.bytes()).all(|byte| byte.is_ascii_digit())
 }
 
-async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) {
-    let stack = Stack::start_on(&estate(nsgs)).await;
+async fn measure(state: State, grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ajar.redb").display().to_string();
+    let embedded = [("AJAR_TABLES_ENDPOINT", ""), ("AJAR_BLOBS_ENDPOINT", ""), ("AJAR_STORE_FILE", &*file)];
+    let settings: &[_] = if state == State::Embedded { &embedded } else { &[] };
+    let stack = Stack::start_with(&estate(nsgs), settings).await;
     let mut policies = JoinSet::new();
     for index in 0..nsgs {
         let body = json!({ "vm": vm(index), "ports": [{ "port": 22 }], "minimumDuration": "PT1S" });
@@ -116,7 +140,7 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
         azure.switches_mut().read_latency_ms = ARM_LATENCY_MS;
         azure.switches_mut().write_latency_ms = ARM_LATENCY_MS;
     });
-    if (grants, nsgs) == (100, 10) {
+    if (state, grants, nsgs) == (State::Azurite, 100, 10) {
         let each = invocation::cost(&stack, nsgs).await;
         eprintln!(
             "an invocation of reconcile that finds all as it should be: {} µs of CPU time",
@@ -218,7 +242,8 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
     let within = accepted_within.unwrap_or_default().as_secs_f64();
     let begins = if begin == Start::Together { "together" } else { "at once" };
     println!(
-        "| {grants} | {nsgs} | {begins} | {within:.1} | {} | {} | {} | {} | {opening} | {} | {closing} | {} |",
+        "| {} | {grants} | {nsgs} | {begins} | {within:.1} | {} | {} | {} | {} | {opening} | {} | {closing} | {} |",
+        state.name(),
         percentile(&opened, 50),
         percentile(&opened, 99),
         percentile(&shut, 50),
@@ -238,7 +263,7 @@ async fn measure(grants: usize, nsgs: usize, begin: Start, bars: &mut Vec<Bar>) 
     );
     for (what, figures, colour) in [("open", &opened, "#1f77b4"), ("shut", &shut, "#2ca02c")] {
         bars.push(Bar {
-            name: format!("{grants} on {nsgs} NSGs, {begins}: {what}"),
+            name: format!("{}, {grants} on {nsgs} NSGs, {begins}: {what}", state.name()),
             median: percentile(figures, 50),
             most: percentile(figures, 99),
             colour,

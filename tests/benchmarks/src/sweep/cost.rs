@@ -56,7 +56,7 @@ async fn among(store: Arc<dyn Store>, live: usize) -> Cost {
     world.ajar.ports.store = counted.clone();
     world.protect("web-1", json!({ "minimumDuration": "PT1S" })).await;
     let open = async |world: &World| {
-        let question = ask("web-1", "203.0.113.7", "PT30S");
+        let question = ask("web-1", "203.0.113.7", "PT10S");
         submit::submit(&world.ajar, &user("bob"), &question).await.unwrap();
         world.deliver().await;
         world.bus.clear();
@@ -64,17 +64,20 @@ async fn among(store: Arc<dyn Store>, live: usize) -> Cost {
     open(&world).await;
     fill(counted.as_ref(), live).await;
     let (mut took, mut calls) = (Vec::new(), Vec::new());
-    for number in 0..=SWEEPS {
-        world.clock.advance(SignedDuration::from_secs(30));
+    let mut is_first = true;
+    while took.len() < SWEEPS {
+        world.clock.advance(SignedDuration::from_secs(10));
         counted.take();
         let started = Instant::now();
         let report = world.sweep().await.unwrap();
-        // The first one is not counted: it reads the file's pages.
-        if number > 0 {
-            took.push(started.elapsed());
+        let elapsed = started.elapsed();
+        assert_eq!((report.done, report.failed), (report.due, 0));
+        // The first one is left out: it reads the file's pages. So are those in which its role is due to be looked at too.
+        if !is_first && report.due == 1 {
+            took.push(elapsed);
             calls.push(counted.take());
-            assert_eq!((report.due, report.done, report.failed), (1, 1, 0), "one due grant");
         }
+        is_first = false;
         // The second look, and nothing after it.
         for _ in 0..3 {
             world.clock.advance(SignedDuration::from_mins(10));
