@@ -36,7 +36,7 @@ fn lock<T: Clone>(turns: &Mutex<Turns<T>>) -> MutexGuard<'_, Turns<T>> {
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     /// The answer of a read that begins after this call: `read`, unless somebody else's like it is about to begin.
-    pub(crate) fn begin_now(&self, read: impl Future<Output = T> + Send + 'static) -> Turn<T> {
+    pub(crate) fn turn(&self, read: impl Future<Output = T> + Send + 'static) -> Turn<T> {
         let mut turns = lock(&self.0);
         if let Some(next) = &turns.next {
             return next.clone();
@@ -85,33 +85,33 @@ mod tests {
     async fn who_comes_during_a_read_shares_the_next_one_and_not_that() {
         let shared = SharedRead::default();
         let (_, first_answer, first) = read();
-        let first = shared.begin_now(first);
+        let first = shared.turn(first);
         assert!(poll!(first.clone()).is_pending());
         let (mut second_begun, second_answer, second) = read();
-        let second = shared.begin_now(second);
-        let third = shared.begin_now(async { panic!("it shares the second") });
+        let second = shared.turn(second);
+        let third = shared.turn(async { panic!("it shares the second") });
         assert!(poll!(third.clone()).is_pending() && second_begun.try_recv() == Ok(None));
         first_answer.send(1).unwrap();
         assert!(poll!(third.clone()).is_pending() && second_begun.try_recv() == Ok(Some(())));
         // The second has begun: what changed since, its answer need not tell.
         let (_, fourth_answer, fourth) = read();
-        let fourth = shared.begin_now(fourth);
+        let fourth = shared.turn(fourth);
         second_answer.send(2).unwrap();
         assert_eq!((first.await, second.await, third.await), (1, 2, 2));
         fourth_answer.send(4).unwrap();
         assert_eq!(fourth.await, 4);
-        assert_eq!(shared.begin_now(async { 5 }).await, 5, "nothing is kept");
+        assert_eq!(shared.turn(async { 5 }).await, 5, "nothing is kept");
     }
 
     #[tokio::test]
     async fn a_read_whose_asker_has_gone_keeps_nobody_waiting() {
         let shared = SharedRead::default();
         let (_, answer, first) = read();
-        let mut first = shared.begin_now(first);
+        let mut first = shared.turn(first);
         assert!(poll!(&mut first).is_pending());
         drop(first);
-        let second = shared.begin_now(async { 2 });
-        let abandoned = shared.begin_now(async { panic!("it shares the second") });
+        let second = shared.turn(async { 2 });
+        let abandoned = shared.turn(async { panic!("it shares the second") });
         assert!(poll!(abandoned).is_pending());
         answer.send(1).unwrap();
         assert_eq!(poll!(second), Poll::Ready(2));

@@ -119,7 +119,7 @@ fn blob_read(read: BlobRead) -> Result<Option<Stored<Generation>>, AccessError> 
 pub(crate) async fn look(ajar: &Ajar) -> Result<Seen, AccessError> {
     let (store, blobs) = (&ajar.ports.store, &ajar.ports.blobs);
     let both = future::join(read_row(Arc::clone(store)), read_blob(Arc::clone(blobs)));
-    let (row, blob) = ajar.looks.0.begin_now(both).await;
+    let (row, blob) = ajar.looks.0.turn(both).await;
     let mut seen = Seen { row: row_read(row)?, blob: blob_read(blob)? };
     if seen.standing() == Standing::Restored {
         // A sweep may have raised both between the two reads. Whichever seems to lag is read once more, after the other.
