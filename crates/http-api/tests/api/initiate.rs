@@ -50,6 +50,36 @@ async fn access_is_opened_shown_and_ends() {
     assert_eq!(requests().await, json!([shown("Revoked", "Expired")]));
 }
 
+/// Azure has no word for waiting: it is on its way, or it has ended.
+#[tokio::test]
+async fn what_people_have_to_approve_is_on_its_way_until_they_have_or_refuse() {
+    for is_approved in [true, false] {
+        let server = protected(&["web-1"]).await;
+        server.world.policies.approvals.store(1, std::sync::atomic::Ordering::SeqCst);
+        let ports = json!([{ "number": 22, "allowedSourceAddressPrefix": ADA, "duration": "PT1H" }]);
+        server.post(&initiate("default"), "bob", open("web-1", ports)).await.expect(202);
+        server.world.deliver().await;
+        let shown = async || {
+            let shown = server.get(&one("default"), "carol").await.expect(200);
+            let port = &shown["properties"]["requests"][0]["virtualMachines"][0]["ports"][0];
+            (port["status"].clone(), port["statusReason"].clone())
+        };
+        assert_eq!(shown().await, (json!("Initiating"), json!("UserRequested")));
+        assert!(!server.world.azure.allows(ADA, WEB_1, 22));
+        let waiting = server.get("/api/approvals", "alice").await.expect(200);
+        let path = format!("/api/requests/{}", waiting["value"][0]["request"]["id"].as_str().unwrap());
+        if is_approved {
+            server.post(&format!("{path}/approve"), "alice", json!({})).await.expect(200);
+        } else {
+            server.post(&format!("{path}/deny"), "alice", json!({ "reason": "not today" })).await.expect(200);
+        }
+        server.world.deliver().await;
+        let expected = if is_approved { ("Initiated", "UserRequested") } else { ("Revoked", "Denied") };
+        assert_eq!(shown().await, (json!(expected.0), json!(expected.1)));
+        assert_eq!(server.world.azure.allows(ADA, WEB_1, 22), is_approved);
+    }
+}
+
 #[tokio::test]
 async fn revoked_access_is_shown_as_revoked_by_a_user() {
     let server = protected(&["web-1"]).await;
