@@ -27,6 +27,14 @@ fn some_seeds_hold() {
     assert_eq!(violations(2..7), Vec::<String>::new());
 }
 
+/// The tables are put back from a backup that is older than a revocation, and the administrator resumes.
+#[test]
+fn a_seed_with_old_tables_holds() {
+    assert_eq!(violations([21]), Vec::<String>::new());
+    let old = run(&Script::new(21), Mutant::IgnoredGeneration, None, false);
+    assert!(old.violation.is_some_and(|what| what.contains("(5)")), "the tables are not put back any more");
+}
+
 /// 18 and 114: a policy turned on again while the last reconcile of its turning off was being recorded. 349: a deny that
 /// landed after JIT was turned off. 557 and 585: a shared rule that went while the store could not be read.
 #[test]
