@@ -161,6 +161,7 @@ async fn of_approval_refusal_and_withdrawal_one_has_happened() {
         let happened = |what: &str| entries.iter().any(|entry| entry.what.starts_with(what));
         assert_eq!(answers[0].is_ok(), happened("approved"), "seed {seed}: {answers:?}");
         assert_eq!(answers[1].is_ok(), happened("denied"), "seed {seed}: {answers:?}");
+        assert!(!(happened("approved") && happened("denied")), "seed {seed}: {entries:?}");
         // Whoever withdraws has no access afterwards, whoever was first.
         assert!(answers[2].is_ok(), "seed {seed}: {answers:?}");
         history::verify_chain(&world.ajar, &request.id).await.unwrap();
@@ -242,4 +243,38 @@ async fn an_approval_at_the_last_moment_and_the_time_out_are_one_or_the_other() 
         approved += u32::from(answers[0].is_ok());
     }
     assert!(approved > 0 && approved < 200, "{approved}");
+}
+
+#[tokio::test]
+async fn an_approval_that_fails_anywhere_was_not_given_or_is_carried_out() {
+    for after_effect in [false, true] {
+        let mut outcomes = [0, 0];
+        for calls in 0.. {
+            let (world, request) = waiting(1).await;
+            world.budget.limit(calls, after_effect);
+            let answer = approval::approve(&world.ajar, &user("alice"), &request.id, None).await;
+            let has_failed = world.budget.lift();
+            // Whatever was sent is lost as well.
+            world.bus.clear();
+            world.minutes(2).await;
+            let after = read(&world, &request).await;
+            match after.status {
+                Status::AwaitingApproval => {
+                    assert!(answer.is_err() && !is_open(&world), "{calls} {after_effect}");
+                    approval::approve(&world.ajar, &user("alice"), &request.id, None).await.unwrap();
+                    world.deliver().await;
+                    outcomes[0] += 1;
+                }
+                _ => outcomes[1] += 1,
+            }
+            assert_eq!(read(&world, &request).await.status, Status::Active, "{calls} {after_effect}");
+            assert!(is_open(&world), "{calls} {after_effect}");
+            world.minutes(80).await;
+            assert!(!is_open(&world), "{calls} {after_effect}");
+            if !has_failed {
+                break;
+            }
+        }
+        assert!(outcomes[0] > 3 && outcomes[1] > 1, "{outcomes:?}");
+    }
 }
