@@ -602,11 +602,16 @@ impl Run {
                     properties.remove("vmId");
                 }
                 let again = Request::new(Method::PUT, &target(id.as_str())).with_json(&body);
+                let operation = script.profile.operation;
                 let effect = move |state: &mut State| {
                     let _ = state.azure.handle_as("alice", &again);
                     let (now, State { referee, azure, .. }) = (state.now, &mut *state);
                     if azure.resource(estate::vm(vm).as_str()).is_some() {
                         referee.created(now, azure, vm);
+                        // Packets reach it when its operation ends.
+                        let there = now + operation + 1_000;
+                        let effect = move |state: &mut State| state.referee.observe(&mut state.azure, vm);
+                        state.plan(there, Event::Land(Box::new(effect)));
                     }
                 };
                 state.plan(now + seconds * 1000, Event::Land(Box::new(effect)));
