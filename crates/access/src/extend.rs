@@ -16,6 +16,7 @@ use crate::ports::organisation::Machine;
 use crate::remind;
 use crate::request::{AccessRequest, check_justification, parse_moment};
 use crate::request_id::RequestId;
+use crate::store_marker;
 use crate::submit;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -72,8 +73,8 @@ impl ExtensionInput {
 /// # Errors
 /// [`AccessError::NotFound`] when there is no such request, [`AccessError::Forbidden`] when it is another's or the
 /// role is gone, [`AccessError::Invalid`] when the policy does not allow so much, [`AccessError::Conflict`] with code
-/// `NotLive` when nothing is open to extend, `EndMoved` when the end is not the expected one. The end is as it was
-/// then.
+/// `NotLive` when nothing is open to extend, `EndMoved` when the end is not the expected one, `StoreRestored` while the
+/// tables are those of a backup. The end is as it was then.
 pub async fn extend(
     ajar: &Ajar,
     caller: &Caller,
@@ -91,6 +92,7 @@ pub async fn extend(
             found.requester.name
         )));
     }
+    store_marker::refuse_restored(ajar).await?;
     let now = ajar.ports.clock.now();
     if let Verdict::Done = judge(&found, &wanted, expected, now)? {
         // Whoever moved it may have stopped before its enforcement points knew.

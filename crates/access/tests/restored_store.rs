@@ -14,7 +14,7 @@ use ajar_access::ports::blobs::{BlobName, Blobs};
 use ajar_access::ports::store::Table;
 use ajar_access::request::AccessRequest;
 use ajar_access::testing::{FakeAzure, SUBSCRIPTION, World, ask, user, vm};
-use ajar_access::{close, configure, history, query, resume, submit};
+use ajar_access::{close, configure, extend, history, query, resume, submit};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -80,6 +80,9 @@ async fn a_revoked_grant_does_not_come_back_with_an_old_backup() {
     // Nothing new is taken on, and no policy changed.
     let again = submit::submit(&world.ajar, &user("bob"), &ask("web-1", ADA, "PT1H")).await;
     assert_eq!(code(again), "StoreRestored");
+    // By the old tables it is still open.
+    let longer = serde_json::from_value(json!({ "duration": "PT10M" })).unwrap();
+    assert_eq!(code(extend::extend(&world.ajar, &user("bob"), &request.id, &longer).await), "StoreRestored");
     assert_eq!(code(configure::disable(&world.ajar, &user("alice"), &vm("web-1")).await), "StoreRestored");
     let policy = json!({ "vm": vm("web-2").as_str(), "ports": [{ "port": 22 }] });
     let enabled =
