@@ -5,7 +5,7 @@ use crate::estate::{AJAR_OBJECT, SUBSCRIPTION};
 use crate::mutant::Mutant;
 use crate::world::{Kind, NoAnswer, State, World};
 use ajar_access::ports::azure::{
-    Azure, AzureError, DenyAssignment, RoleAssignment, RolePermissions, WriteOutcome,
+    Azure, AzureError, DenyAssignment, GraphPage, RoleAssignment, RolePermissions, WriteOutcome,
 };
 use ajar_network::nsg::{NetworkSecurityGroup, SecurityRule};
 use ajar_network::resource_id::ResourceId;
@@ -14,9 +14,12 @@ use azure_simulator::{Reaction, Request, Response};
 use http::Method;
 use jiff::SignedDuration;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Who Ajar is in the simulated Azure.
 pub(crate) const AJAR: &str = "ajar-identity";
+/// How old the lists of Azure Resource Graph may be, in milliseconds.
+const LISTS_AGE: u64 = 180_000;
 /// How long one write is waited for, as `ajar-arm` does.
 const PATIENCE: u64 = 20_000;
 
@@ -217,6 +220,31 @@ impl Azure for Arm {
                 all.extend(list["value"].as_array().into_iter().flatten().cloned());
             }
             Ok(all)
+        })
+        .await
+    }
+
+    async fn graph_page(
+        &self,
+        subscription: &str,
+        resource_type: &str,
+        _: Option<&str>,
+    ) -> Result<GraphPage, AzureError> {
+        let now = self.world.lock().now;
+        let kept = self.world.lock().listed.clone();
+        let listed = match kept {
+            Some((at, listed)) if now < at + LISTS_AGE => listed,
+            _ => Arc::new(self.subscription_estate(subscription).await?),
+        };
+        let wanted = resource_type.to_owned();
+        self.read(move |state| {
+            if state.listed.as_ref().is_none_or(|(at, _)| *at + LISTS_AGE <= now) {
+                state.listed = Some((now, Arc::clone(&listed)));
+            }
+            let is_of_type = |resource: &&Value| {
+                resource["type"].as_str().is_some_and(|own| own.eq_ignore_ascii_case(&wanted))
+            };
+            Ok(GraphPage { resources: listed.iter().filter(is_of_type).cloned().collect(), next: None })
         })
         .await
     }

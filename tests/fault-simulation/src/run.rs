@@ -15,12 +15,13 @@ use ajar_access::extend::ExtensionInput;
 use ajar_access::permission::RecentPermissions;
 use ajar_access::policy::PolicyInput;
 use ajar_access::ports::Ports;
-use ajar_access::ports::bus::{Queue, ReconcileMessage, RequestMessage};
+use ajar_access::ports::bus::{ComplianceMessage, Queue, ReconcileMessage, RequestMessage};
 use ajar_access::request::RequestInput;
 use ajar_access::request_id::RequestId;
 use ajar_access::template::Templates;
 use ajar_access::{
-    Ajar, Chains, Settings, close, configure, event_message, extend, history, message, resume, submit, sweep,
+    Ajar, Chains, Settings, close, compliance, configure, event_message, extend, history, message, resume,
+    submit, sweep,
 };
 use ajar_network::plan::DeploymentName;
 use azure_simulator::{Reaction, Request};
@@ -323,6 +324,10 @@ impl Run {
                     }
                 })
             }
+            Queue::Compliance => Box::pin(async move {
+                let sweep: ComplianceMessage = serde_json::from_str(&body).expect("what Ajar sent");
+                compliance::on_message(&ajar, sweep).await;
+            }),
             _ => Box::pin(async move {
                 let point: ReconcileMessage = serde_json::from_str(&body).expect("what Ajar sent");
                 message::on_reconcile_message(&ajar, point).await;
@@ -359,6 +364,7 @@ impl Run {
             }
             Action::Revoke { nth } => self.revoke(script, number, nth),
             Action::Restore => self.restore(),
+            Action::Comply => self.deliver(Queue::Compliance, "{}".to_owned(), 0),
             Action::Resume => self.resume(number),
             Action::Extend { nth, minutes } => self.extend(script, number, nth, minutes),
             other => self.elsewhere(script, &other),
@@ -620,7 +626,8 @@ impl Run {
                 let request = Request::new(Method::DELETE, &target(estate::vm(vm).as_str()));
                 let _ = state.azure.handle_as("alice", &request);
                 state.referee.deleted(vm);
-                if script.profile.events {
+                // Where Ajar can learn of it.
+                if script.profile.events || script.planned.iter().any(|other| other.action.is_comply()) {
                     // Its interface follows: while that is there it may be given to another VM, with its address.
                     let request = Request::new(Method::DELETE, &target(&estate::nic(vm)));
                     let effect = move |state: &mut State| drop(state.azure.handle_as("alice", &request));
@@ -706,6 +713,7 @@ impl Run {
             | Action::Submit { .. }
             | Action::Revoke { .. }
             | Action::Restore
+            | Action::Comply
             | Action::Resume
             | Action::Extend { .. } => {}
         }

@@ -54,6 +54,8 @@ pub enum Action {
     Wipe,
     /// One table is emptied.
     LoseTable { table: &'static str },
+    /// A sweep over the whole estate begins, from lists that are minutes old.
+    Comply,
     /// The tables are backed up, all at one moment.
     BackUp,
     /// The app is stopped, the last backup put in the place of the tables, and the app started. What is kept beside the
@@ -67,6 +69,13 @@ pub enum Action {
     StandStill { millis: u64 },
     /// The next write to Azure takes effect after so many milliseconds, when its caller has given up.
     LateWrite { millis: u64 },
+}
+
+impl Action {
+    /// Whether it is the sweep over the whole estate.
+    pub(crate) fn is_comply(&self) -> bool {
+        matches!(self, Action::Comply)
+    }
 }
 
 /// Submissions that the script adds for a situation have numbers from here on.
@@ -147,6 +156,7 @@ impl Script {
         script.deny_lands_late();
         script.vms_move();
         script.old_tables();
+        script.whole_estate_is_swept();
         script.planned.sort_by_key(|planned| planned.at);
         script
     }
@@ -274,6 +284,18 @@ impl Script {
             let nsg = random.below(self.profile.nsgs as u64) as usize;
             let action = Action::MoveVm { vm, nsg, subnet: random.chance(40) };
             self.planned.push(Planned { at: random.between(MINUTE, self.people_end), action });
+        }
+    }
+
+    /// The daily sweep over the estate comes once or twice.
+    fn whole_estate_is_swept(&mut self) {
+        let mut random = Random::new(self.seed, 22);
+        if !random.chance(25) {
+            return;
+        }
+        for _ in 0..random.between(1, 2) {
+            let at = random.between(MINUTE, self.people_end);
+            self.planned.push(Planned { at, action: Action::Comply });
         }
     }
 

@@ -131,6 +131,8 @@ pub(crate) struct State {
     /// Instances to be killed once the running task pauses.
     pub dying: Vec<usize>,
     pub trace: Option<Vec<String>>,
+    /// The lists of Azure Resource Graph, and when they were made.
+    pub listed: Option<(u64, Arc<Vec<serde_json::Value>>)>,
     /// Where each VM is.
     pub places: Vec<Place>,
     /// How many events Azure has told.
@@ -178,6 +180,7 @@ impl State {
             deaths: BTreeMap::new(),
             dying: Vec::new(),
             trace: traced.then(Vec::new),
+            listed: None,
             places,
             told: 0,
         }
