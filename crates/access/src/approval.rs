@@ -13,7 +13,7 @@ use crate::permission::{self, Operation};
 use crate::ports::identity::{Caller, SignIn};
 use crate::ports::organisation::{Judgement, Machine, Person};
 use crate::request::{AccessRequest, check_length};
-use crate::request_id::RequestId;
+use crate::request_id::{RequestId, no_request};
 use crate::send;
 use crate::store_marker;
 use crate::waiting;
@@ -59,7 +59,8 @@ pub struct Review {
 }
 
 impl Approval {
-    fn is_given_by(&self, caller: &Caller) -> bool {
+    /// Whether that person has approved already.
+    pub(crate) fn is_given_by(&self, caller: &Caller) -> bool {
         self.given.iter().any(|given| given.by.object_id == caller.object_id)
     }
 }
@@ -248,10 +249,7 @@ fn require_approver(
     machine: &Machine,
     others: usize,
 ) -> Result<(), AccessError> {
-    match organisation::judge_approval(ajar, caller.into(), request, machine, others) {
-        Judgement::Allowed { .. } => Ok(()),
-        Judgement::Denied { reason, .. } => Err(AccessError::Forbidden(reason)),
-    }
+    organisation::require(organisation::judge_approval(ajar, caller.into(), request, machine, others))
 }
 
 /// Whether an approval that was given before is one now.
@@ -321,10 +319,6 @@ fn not_waiting(why: &str) -> AccessError {
         code: "NotWaiting",
         message: format!("the request does not wait for an approval: {why}"),
     }
-}
-
-fn no_request(id: &RequestId) -> AccessError {
-    AccessError::NotFound(format!("there is no request `{id}`"))
 }
 
 fn check_reason(field: &str, text: &str) -> Result<(), AccessError> {

@@ -8,7 +8,7 @@ use crate::history;
 use crate::life_cycle::Status;
 use crate::organisation;
 use crate::permission::{self, Operation};
-use crate::point;
+use crate::point::{self, Grant};
 use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::organisation::Judgement;
@@ -16,7 +16,7 @@ use crate::request::AccessRequest;
 use crate::request_id::RequestId;
 use crate::submit;
 use crate::waiting;
-use ajar_network::plan::{self, GrantedFlow};
+use ajar_network::plan;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 /// How many requests are looked at at once.
@@ -57,10 +57,11 @@ async fn waits_for(
         }
         return Ok(None);
     }
-    let given = request.approval.as_ref().map(|approval| approval.given.as_slice()).unwrap_or_default();
-    if given.iter().any(|given| given.by.object_id == caller.object_id) {
+    let approval = request.approval.as_ref();
+    if approval.is_some_and(|approval| approval.is_given_by(caller)) {
         return Ok(None);
     }
+    let given = approval.map_or(0, |approval| approval.given.len());
     match permission::require(ajar, caller, request.wish.subject(), Operation::Approve).await {
         Ok(()) => {}
         Err(AccessError::Forbidden(_)) => return Ok(None),
@@ -70,7 +71,7 @@ async fn waits_for(
         Err(AccessError::NotFound(_)) => return Ok(None),
         machine => machine?,
     };
-    let judgement = organisation::judge_approval(ajar, caller.into(), &request, &machine, given.len());
+    let judgement = organisation::judge_approval(ajar, caller.into(), &request, &machine, given);
     Ok(matches!(judgement, Judgement::Allowed { .. }).then_some(request))
 }
 
@@ -95,28 +96,14 @@ pub async fn plan(
         let rows = point::read(ajar, &place.point).await?;
         let mut desired = rows.desired(ajar);
         if !request.status.is_final() && request.start.is_none() {
-            desired.grants.extend(request.wish.flows.iter().enumerate().map(|(index, flow)| GrantedFlow {
-                id: format!("{id}/{index}"),
-                vm: request.wish.vm.clone(),
-                addresses: place.addresses.clone(),
-                ports: flow.ports,
-                protocol: flow.protocol,
-                sources: flow.sources.clone(),
-                start: now,
-                end: now + request.wish.duration,
-                requester: request.requester.name.clone(),
-            }));
+            let end = now + request.wish.duration;
+            desired.grants.extend(Grant::of(&request, &place.addresses, now, end).flows());
         }
         let planned = plan::plan(&nsg, &desired, now).map_err(|error| AccessError::Conflict {
             code: "CannotBePlanned",
             message: format!("{} cannot be opened: {error}", place.point.name()),
         })?;
-        previews.push(Preview {
-            point: place.point.clone(),
-            addresses: place.addresses.clone(),
-            changes: planned.write.changes(&nsg),
-            notes: planned.notes,
-        });
+        previews.push(Preview::of(place.clone(), &nsg, planned));
     }
     Ok((request, previews))
 }

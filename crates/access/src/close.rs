@@ -10,7 +10,7 @@ use crate::notification::Happened;
 use crate::permission::{self, Operation};
 use crate::ports::identity::Caller;
 use crate::request::AccessRequest;
-use crate::request_id::RequestId;
+use crate::request_id::{RequestId, no_request};
 use crate::waiting;
 
 /// Withdraws a request or ends its access now. The requester may, and whoever may configure JIT on the VM.
@@ -20,7 +20,7 @@ use crate::waiting;
 /// [`AccessError::NotFound`] when there is no such request, [`AccessError::Forbidden`] when it is not the
 /// caller's to end.
 pub async fn revoke(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<AccessRequest, AccessError> {
-    let missing = || AccessError::NotFound(format!("there is no request `{id}`"));
+    let missing = || no_request(id);
     let found = history::read(ajar, id).await?.ok_or_else(missing)?.content;
     if found.requester.object_id != caller.object_id {
         permission::require(ajar, caller, found.wish.subject(), Operation::EndAnother).await?;

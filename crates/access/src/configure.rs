@@ -21,7 +21,8 @@ use crate::scope;
 use crate::send;
 use crate::store_marker;
 use ajar_network::estate::{Estate, VmNetwork};
-use ajar_network::plan::{self, Note, RuleChange};
+use ajar_network::nsg::NetworkSecurityGroup;
+use ajar_network::plan::{self, Note, Plan, RuleChange};
 use ajar_network::resource_id::ResourceId;
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -118,6 +119,14 @@ pub struct Preview {
     pub notes: Vec<Note>,
 }
 
+impl Preview {
+    /// What `planned` would do to the NSG at `place`.
+    pub(crate) fn of(place: PolicyPoint, nsg: &NetworkSecurityGroup, planned: Plan) -> Preview {
+        let changes = planned.write.changes(nsg);
+        Preview { point: place.point, addresses: place.addresses, changes, notes: planned.notes }
+    }
+}
+
 /// What [`enable`] would do now, rule by rule. Nothing is written.
 ///
 /// # Errors
@@ -149,12 +158,7 @@ pub async fn preview(ajar: &Ajar, caller: &Caller, input: &PolicyInput) -> Resul
                 code: "CannotBePlanned",
                 message: format!("{} cannot be protected: {error}", place.point.name()),
             })?;
-        previews.push(Preview {
-            changes: planned.write.changes(&nsg),
-            notes: planned.notes,
-            point: place.point,
-            addresses: place.addresses,
-        });
+        previews.push(Preview::of(place, &nsg, planned));
     }
     Ok(previews)
 }

@@ -468,21 +468,8 @@ async fn project_on(
                 (stored.content, Some(stored.etag))
             }
             None => {
-                let grant = Grant {
-                    request: request.id.clone(),
-                    vm: request.wish.vm.clone(),
-                    requester: request.requester.name.clone(),
-                    flows: request.wish.flows.clone(),
-                    addresses: place.addresses.clone(),
-                    start,
-                    end,
-                    close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
-                    window: request.window,
-                    correlation: request.correlation,
-                    seen_open: false,
-                    seen_shut: false,
-                    dues: noted.to_vec(),
-                };
+                let mut grant = Grant::of(request, &place.addresses, start, end);
+                grant.dues = noted.to_vec();
                 (grant, None)
             }
         };

@@ -15,7 +15,7 @@ use crate::ports::identity::Caller;
 use crate::ports::organisation::Machine;
 use crate::remind;
 use crate::request::{AccessRequest, check_justification, parse_moment};
-use crate::request_id::RequestId;
+use crate::request_id::{RequestId, no_request};
 use crate::store_marker;
 use crate::submit;
 use jiff::{SignedDuration, Timestamp};
@@ -84,7 +84,7 @@ pub async fn extend(
     let wanted = input.wanted()?;
     let expected = input.expected_end.as_deref().map(|text| parse_moment("expectedEnd", text)).transpose()?;
     let justification = check_justification(input.justification.as_deref())?;
-    let missing = || AccessError::NotFound(format!("there is no request `{id}`"));
+    let missing = || no_request(id);
     let found = history::read(ajar, id).await?.ok_or_else(missing)?.content;
     if found.requester.object_id != caller.object_id {
         return Err(AccessError::Forbidden(format!(

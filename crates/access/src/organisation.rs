@@ -2,12 +2,12 @@
 
 use crate::Ajar;
 use crate::error::AccessError;
+use crate::evaluate;
 use crate::ports::azure::AzureError;
 use crate::ports::organisation::{Judgement, Machine, Person, Question, Want};
 use crate::request::{AccessRequest, Wish};
 use ajar_network::resource_id::ResourceId;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// How many people have to approve, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +43,8 @@ pub(crate) async fn machine(ajar: &Ajar, vm: &ResourceId) -> Result<Machine, Acc
         }
         found => found?,
     };
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let tags = found.get("tags").and_then(Value::as_object).into_iter().flatten();
-    let tags: BTreeMap<String, String> =
-        tags.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
-    Ok(Machine { location: found.get("location").and_then(text).unwrap_or_default(), tags })
+    let location = found.get("location").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(Machine { location, tags: evaluate::tags(&found) })
 }
 
 /// Asks one question.
@@ -122,7 +119,15 @@ pub(crate) async fn require_configure(
     channel: &str,
 ) -> Result<(), AccessError> {
     let machine = machine(ajar, vm).await?;
-    match judge(ajar, person, vm, &machine, channel, Want::Configure) {
+    require(judge(ajar, person, vm, &machine, channel, Want::Configure))
+}
+
+/// Makes an error of a denial.
+///
+/// # Errors
+/// As [`require_wish`].
+pub(crate) fn require(judgement: Judgement) -> Result<(), AccessError> {
+    match judgement {
         Judgement::Allowed { .. } => Ok(()),
         Judgement::Denied { reason, .. } => Err(AccessError::Forbidden(reason)),
     }

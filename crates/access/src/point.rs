@@ -11,7 +11,7 @@ use crate::policy::{PolicyState, PolicyTerms};
 use crate::ports::store::{
     Change, Etag, MAX_BATCH, MAX_BATCH_BYTES, MAX_DOCUMENT_UNITS, Range, Row, StoreError, Table, scan_all,
 };
-use crate::request::RequestedFlow;
+use crate::request::{AccessRequest, RequestedFlow};
 use crate::request_id::RequestId;
 use ajar_network::plan::{
     Desired, GrantedFlow, OriginalRule, ProtectedPort, Protection, ProtectionState, StandingException,
@@ -325,7 +325,31 @@ impl ProjectedPolicy {
 }
 
 impl Grant {
-    fn flows(&self) -> impl Iterator<Item = GrantedFlow> + '_ {
+    /// What a request opens at a point, on these addresses, from `start` to `end`. Nothing guards it yet.
+    pub(crate) fn of(
+        request: &AccessRequest,
+        addresses: &[IpAddr],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Grant {
+        Grant {
+            request: request.id.clone(),
+            vm: request.wish.vm.clone(),
+            requester: request.requester.name.clone(),
+            flows: request.wish.flows.clone(),
+            addresses: addresses.to_vec(),
+            start,
+            end,
+            close_reason: request.close_reason.unwrap_or(CloseReason::Expired),
+            window: request.window,
+            correlation: request.correlation,
+            seen_open: false,
+            seen_shut: false,
+            dues: Vec::new(),
+        }
+    }
+
+    pub(crate) fn flows(&self) -> impl Iterator<Item = GrantedFlow> + '_ {
         self.flows.iter().enumerate().map(|(index, flow)| GrantedFlow {
             id: format!("{}/{index}", self.request),
             vm: self.vm.clone(),

@@ -11,7 +11,7 @@ use crate::policy_store;
 use crate::ports::identity::Caller;
 use crate::ports::store::{Range, Table, scan_all};
 use crate::request::AccessRequest;
-use crate::request_id::RequestId;
+use crate::request_id::{RequestId, no_request};
 use crate::scope;
 use crate::submit::{group_partition, inbox_partition};
 use crate::submit_many::{CONCURRENCY, MOST_VMS};
@@ -60,10 +60,7 @@ pub async fn policies(ajar: &Ajar, caller: &Caller) -> Result<Vec<JitPolicy>, Ac
 /// [`AccessError::NotFound`] when there is no such request, [`AccessError::Forbidden`] when it is not the
 /// caller's to see.
 pub async fn request(ajar: &Ajar, caller: &Caller, id: &RequestId) -> Result<AccessRequest, AccessError> {
-    let found = history::read(ajar, id)
-        .await?
-        .ok_or_else(|| AccessError::NotFound(format!("there is no request `{id}`")))?
-        .content;
+    let found = history::read(ajar, id).await?.ok_or_else(|| no_request(id))?.content;
     if found.requester.object_id != caller.object_id {
         permission::require(ajar, caller, found.wish.subject(), Operation::FollowAnother).await?;
     }

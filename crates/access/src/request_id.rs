@@ -44,10 +44,7 @@ impl RequestId {
             Some((vm, random)) if is_hex(vm, VM_DIGITS) && is_hex(random, 32) => {
                 Ok(RequestId(text.to_owned()))
             }
-            _ => Err(AccessError::NotFound(format!(
-                "there is no request `{}`",
-                text.chars().take(80).collect::<String>()
-            ))),
+            _ => Err(no_request(text.chars().take(80).collect::<String>())),
         }
     }
 
@@ -84,6 +81,11 @@ impl From<RequestId> for String {
 /// The digits that stand for a VM in keys and request ids.
 pub(crate) fn vm_digits(vm: &ResourceId) -> String {
     digest(&vm.to_lowercase(), VM_DIGITS)
+}
+
+/// The error that no request has that id.
+pub(crate) fn no_request(id: impl std::fmt::Display) -> AccessError {
+    AccessError::NotFound(format!("there is no request `{id}`"))
 }
 
 #[cfg(test)]

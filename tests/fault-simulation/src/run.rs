@@ -627,7 +627,9 @@ impl Run {
                 let _ = state.azure.handle_as("alice", &request);
                 state.referee.deleted(vm);
                 // Where Ajar can learn of it.
-                if script.profile.events || script.planned.iter().any(|other| other.action.is_comply()) {
+                if script.profile.events
+                    || script.planned.iter().any(|other| matches!(other.action, Action::Comply))
+                {
                     // Its interface follows: while that is there it may be given to another VM, with its address.
                     let request = Request::new(Method::DELETE, &target(&estate::nic(vm)));
                     let effect = move |state: &mut State| drop(state.azure.handle_as("alice", &request));

@@ -71,13 +71,6 @@ pub enum Action {
     LateWrite { millis: u64 },
 }
 
-impl Action {
-    /// Whether it is the sweep over the whole estate.
-    pub(crate) fn is_comply(&self) -> bool {
-        matches!(self, Action::Comply)
-    }
-}
-
 /// Submissions that the script adds for a situation have numbers from here on.
 const ADDED: usize = 100_000;
 
